@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: MIT
+#
+# sdestore's build, for GNU make 4. It works as it is; `autoconf && ./configure`
+# is only needed to record settings (in config.mak) or to build elsewhere, where
+# configure leaves a two-line Makefile that sets srcdir and includes this one.
+#
+#	lib/*.c			libsdestore.a, libsdestore.so
+#	tools/sde-*.c		one program each, with the other tools/*.c
+#	examples/*.c		one program each, built as a user would
+#	tests/unit/test_*.c	one cmocka program each, with the other unit/*.c
+#	tests/{crash,cli,interop,install}/*.c	one program each; those called
+#				test_* are run, others are there for the scripts
+#	tests/{crash,cli,interop,install}/*.sh	run as they are
+#
+# New files are found by name: nothing here lists sources.
+
+self := $(firstword $(MAKEFILE_LIST))
+ifneq ($(origin srcdir),file)
+srcdir := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
+endif
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+##@ variables (NAME=value behind make; CC to LDFLAGS also from the environment)
+CC ?= cc##	C compiler
+AR ?= ar##	archiver
+CFLAGS ?= -O2 -g##	optimisation, debugging
+CPPFLAGS ?=##	your preprocessor flags
+LDFLAGS ?=##	your linker flags
+WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
+	-Wmissing-prototypes
+PKG_CONFIG ?= pkg-config##	finds the libraries; plain -l flags without it
+BUILD = build##	where everything that is built goes
+SANITIZE =##	for -fsanitize=: address,undefined or thread
+TESTS =##	tests to check: unit/test_codec 'cli/*'; default all
+VARIANTS = plain asan tsan##	builds to check
+V =##	1 shows whole commands
+DESTDIR =##	put before every installed name (packaging)
+prefix = /usr/local##	where to install
+exec_prefix = $(prefix)
+bindir = $(exec_prefix)/bin##	programs
+libdir = $(exec_prefix)/lib##	libraries, pkgconfig/
+includedir = $(prefix)/include##	headers
+datarootdir = $(prefix)/share
+mandir = $(datarootdir)/man##	manual pages
+docdir = $(datarootdir)/doc/sdestore##	README, LICENSE
+INSTALL = install
+
+# pkg-config is asked at the first use, which is in a recipe, and only once.
+lazily = $(eval $1 := $(shell $2))$($1)
+module_cflags = $(call lazily,$1,$(PKG_CONFIG) --cflags $2 2>/dev/null)
+module_libs = $(call lazily,$1,$(PKG_CONFIG) --libs $2 2>/dev/null || echo $3)
+LZ4_CFLAGS = $(call module_cflags,LZ4_CFLAGS,liblz4)
+LZ4_LIBS = $(call module_libs,LZ4_LIBS,liblz4,-llz4)
+JANSSON_CFLAGS = $(call module_cflags,JANSSON_CFLAGS,jansson)
+JANSSON_LIBS = $(call module_libs,JANSSON_LIBS,jansson,-ljansson)
+BLOSC_CFLAGS = $(call module_cflags,BLOSC_CFLAGS,blosc)
+BLOSC_LIBS = $(call module_libs,BLOSC_LIBS,blosc,-lblosc)
+CMOCKA_CFLAGS = $(call module_cflags,CMOCKA_CFLAGS,cmocka)
+CMOCKA_LIBS = $(call module_libs,CMOCKA_LIBS,cmocka,-lcmocka)
+
+-include config.mak
+
+# ---------------------------------------------------------------------------
+# `deps` among other goals: install first, then start afresh, so that nothing
+# was looked up before it was there, with -j too.
+
+goals := $(filter-out deps,$(MAKECMDGOALS))
+ifneq ($(and $(filter deps,$(MAKECMDGOALS)),$(goals)),)
+
+.PHONY: deps run-deps after-deps $(goals)
+run-deps:
+	@$(srcdir)/build-aux/deps
+after-deps: run-deps
+	@$(MAKE) -f $(self) $(goals)
+# a recipe, lest make says behind the last line that there was nothing to do
+$(goals): after-deps
+	@:
+deps: run-deps
+	@:
+
+else
+
+# ---------------------------------------------------------------------------
+# What there is to build
+
+VERSION := $(shell sed -n 's/^.define SDE_VERSION_STRING "\(.*\)"/\1/p' \
+	$(srcdir)/include/sdestore.h)
+ifeq ($(VERSION),)
+$(error no SDE_VERSION_STRING in '$(srcdir)/include/sdestore.h')
+endif
+soname := libsdestore.so.0
+vpath %.c $(srcdir)
+
+# $(call sources,lib/*.c): relative to srcdir
+sources = $(patsubst $(srcdir)/%,%,$(sort $(wildcard $(addprefix $(srcdir)/,$1))))
+objects = $(patsubst %.c,$(BUILD)/%.o,$1)
+programs = $(patsubst %.c,$(BUILD)/%,$1)
+
+lib_src := $(call sources,lib/*.c)
+tool_src := $(call sources,tools/sde-*.c)
+tool_shared_src := $(filter-out $(tool_src),$(call sources,tools/*.c))
+example_src := $(call sources,examples/*.c)
+unit_src := $(call sources,tests/unit/test_*.c)
+unit_shared_src := $(filter-out $(unit_src),$(call sources,tests/unit/*.c))
+script_dirs := crash cli interop install
+other_test_src := $(call sources,$(script_dirs:%=tests/%/*.c))
+test_src := $(unit_src) $(unit_shared_src) $(other_test_src)
+all_src := $(lib_src) $(tool_src) $(tool_shared_src) $(example_src) $(test_src)
+
+static := $(BUILD)/libsdestore.a
+shared := $(BUILD)/libsdestore.so.$(VERSION)
+tools := $(call programs,$(tool_src))
+examples := $(call programs,$(example_src))
+headers := $(patsubst $(srcdir)/include/%,%,$(wildcard $(srcdir)/include/*.h \
+	$(srcdir)/include/*/*.h))
+pages := $(notdir $(wildcard $(srcdir)/man/*.[1-9]))
+docs := $(notdir $(wildcard $(addprefix $(srcdir)/,README.md NEWS LICENSE)))
+
+##@ targets
+.PHONY: all
+all: $(static) $(shared) $(tools) $(examples) ## build libraries, tools and examples (default)
+
+.PHONY: help
+help: ## this list
+	@sed -n -e 's/^##@ \(.*\)/\n\1:/p' \
+		-e 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' \
+		-e 's/^\([A-Za-z_]*\) ?*= *\(.*\)##\t\(.*\)/  \1\t\3 [\2]/p' \
+		$(srcdir)/Makefile | sed -e 's/ \[\]$$//' | expand -t 16
+
+.PHONY: deps
+deps: ## install the Debian packages that are missing
+	@$(srcdir)/build-aux/deps
+
+# ---------------------------------------------------------------------------
+# Compiling and linking
+
+# Position-independent for both libraries: one set of objects. Nobody is meant
+# to replace single functions of the shared one, so calls inside it are direct.
+PIC = -fPIC -fno-semantic-interposition
+sanitize = $(if $(SANITIZE),-O1 -g -fno-omit-frame-pointer \
+	-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
+COMPILE = $(CC) -std=c11 $(WARNINGS) -pthread -I$(srcdir)/include $(CPPFLAGS) \
+	$(LZ4_CFLAGS) $(JANSSON_CFLAGS) $(BLOSC_CFLAGS) $(CFLAGS) $(sanitize)
+LINK = $(CC) -pthread $(CFLAGS) $(sanitize) $(LDFLAGS)
+LIBS = $(BLOSC_LIBS) $(LZ4_LIBS) $(JANSSON_LIBS) -lpthread -lm
+# Sanitizers of clang leave symbols for the program to define: no -z defs then.
+DEFS = $(if $(findstring -fsanitize,$(LINK)),,-Wl,-z,defs)
+
+quiet = $(if $(V),,@printf '  %-6s %s\n' $1 $@;)
+
+# A stamp changes when its text does: objects depend on their flags, and what is
+# linked on its flags and on the list of its objects (a removed file counts).
+quoted = '$(subst ','\'',$(strip $1))'
+define stamp
+@mkdir -p $(@D)
+@printf '%s\n' $(call quoted,$1) | cmp -s - $@ || printf '%s\n' $(call quoted,$1) >$@
+endef
+compile_stamp := $(BUILD)/flags.compile
+link_stamp := $(BUILD)/flags.link
+$(compile_stamp): FORCE
+	$(call stamp,$(COMPILE) $(PIC))
+$(link_stamp): FORCE
+	$(call stamp,$(LINK) $(LIBS) $(AR) $(all_src))
+.PHONY: FORCE
+
+$(call objects,$(lib_src)): private own = $(PIC)
+$(call objects,$(test_src)): private own = -I$(srcdir)/lib $(CMOCKA_CFLAGS)
+$(call objects,$(all_src)): $(BUILD)/%.o: %.c $(compile_stamp)
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(COMPILE) $(own) -MMD -MP -c -o $@ $<
+-include $(patsubst %.c,$(BUILD)/%.d,$(all_src))
+
+$(static): $(call objects,$(lib_src)) $(link_stamp)
+	@rm -f $@
+	$(call quiet,AR)$(AR) rcs $@ $(filter %.o,$^)
+
+$(shared): $(call objects,$(lib_src)) $(srcdir)/lib/sdestore.map $(link_stamp)
+	$(call quiet,LD)$(LINK) -shared -Wl,-soname,$(soname) $(DEFS) \
+		-Wl,--version-script=$(srcdir)/lib/sdestore.map \
+		-o $@ $(filter %.o,$^) $(LIBS)
+	@ln -sf $(@F) $(BUILD)/$(soname)
+	@ln -sf $(soname) $(BUILD)/libsdestore.so
+
+# Programs take the static library, the installed tools too: they run where they
+# are built and under any prefix, without a run path, LD_LIBRARY_PATH or ldconfig.
+link_program = $(call quiet,LD)$(LINK) -o $@ $(filter %.o,$^) $(static) $(own) $(LIBS)
+
+$(tools): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(tool_shared_src)) $(static) $(link_stamp)
+	$(link_program)
+$(examples): $(BUILD)/%: $(BUILD)/%.o $(static) $(link_stamp)
+	$(link_program)
+unit_programs := $(call programs,$(unit_src))
+other_test_programs := $(call programs,$(other_test_src))
+$(unit_programs) $(other_test_programs): private own = $(CMOCKA_LIBS)
+$(unit_programs): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(unit_shared_src)) \
+		$(static) $(link_stamp)
+	$(link_program)
+$(other_test_programs): $(BUILD)/%: $(BUILD)/%.o $(static) $(link_stamp)
+	$(link_program)
+
+# ---------------------------------------------------------------------------
+# Tests. A test is called by its place under tests/: unit/test_ring is a program,
+# cli/inspect.sh a script. Each variant is a build of its own; all are run at the
+# end, together, by tests/run, for one summary.
+
+test_patterns := $(basename $(patsubst tests/%,%,$(subst *,%,$(TESTS))))
+every_test := $(patsubst tests/%.c,%,$(unit_src)) \
+	$(patsubst tests/%.c,%,$(filter $(script_dirs:%=tests/%/test_%),$(other_test_src))) \
+	$(patsubst tests/%,%,$(call sources,$(script_dirs:%=tests/%/*.sh)))
+tests_plain := $(strip $(if $(test_patterns),$(foreach t,$(every_test),$(if \
+	$(filter $(test_patterns),$(basename $t)),$t)),$(every_test)))
+# Installing and other people's readers do not depend on how we were compiled.
+tests_asan := $(filter-out install/% interop/%,$(tests_plain))
+tests_tsan := $(filter unit/test_threads%,$(tests_plain))
+build_plain = $(BUILD)
+build_asan = $(BUILD)/asan
+build_tsan = $(BUILD)/tsan
+sanitize_asan := address,undefined
+sanitize_tsan := thread
+
+# What a variant's tests need, built in the make that has its SANITIZE.
+variant := $(or $(strip $(foreach v,asan tsan,$(if \
+	$(filter $(sanitize_$v),$(SANITIZE)),$v))),plain)
+variant_tests := $(tests_$(variant))
+.PHONY: test-programs
+test-programs: $(patsubst %,$(BUILD)/tests/%,$(filter-out %.sh,$(variant_tests))) \
+	$(if $(filter %.sh,$(variant_tests)),all $(other_test_programs))
+
+# A compiler without this sanitizer, or a kernel on which it does not run, is
+# noted in a file that tests/run reports as skipped.
+.PHONY: variant-plain variant-asan variant-tsan
+variant-plain: test-programs
+variant-asan variant-tsan: variant-%:
+	@mkdir -p $(build_$*)
+	@rm -f $(build_$*)/unusable
+	@if printf 'int main(void) { return 0; }\n' | \
+		$(LINK) -fsanitize=$(sanitize_$*) -x c - -o $(build_$*)/probe \
+			2>$(build_$*)/probe.log && $(build_$*)/probe 2>>$(build_$*)/probe.log; \
+	then \
+		$(MAKE) -f $(self) BUILD=$(build_$*) SANITIZE=$(sanitize_$*) test-programs; \
+	else \
+		echo '-fsanitize=$(sanitize_$*) does not work here, see $(build_$*)/probe.log' \
+			>$(build_$*)/unusable; \
+	fi
+
+variants := $(strip $(foreach v,$(VARIANTS),$(if $(tests_$v),$v)))
+.PHONY: check
+check: $(variants:%=variant-%) ## build and run the tests: plain, with ASan + UBSan, with TSan
+	$(if $(variants),,$(error no test is called '$(TESTS)'))
+	@CC=$(call quoted,$(CC)) AR=$(call quoted,$(AR)) CFLAGS=$(call quoted,$(CFLAGS)) \
+		CPPFLAGS=$(call quoted,$(CPPFLAGS)) LDFLAGS=$(call quoted,$(LDFLAGS)) \
+		$(srcdir)/tests/run \
+		$(foreach v,$(variants),--variant $v $(build_$v) $(tests_$v))
+
+.PHONY: demo
+demo: $(BUILD)/examples/double_well $(BUILD)/tools/sde-inspect ## simulate a double well into demo.zarr and look at it
+	$(BUILD)/examples/double_well
+	$(BUILD)/tools/sde-inspect demo.zarr
+	@echo
+	@echo "To read it in Python (zarr-python 3):"
+	@echo "    import zarr; g = zarr.open_group('demo.zarr', mode='r')"
+	@echo "    print(g['data'].shape, g['time'][-1], g['data'][:, :, -1].mean())"
+
+.PHONY: tidy
+tidy: ## look for faults with clang-tidy and cppcheck
+	@clang-tidy --quiet --config-file=$(srcdir)/.clang-tidy $(all_src:%=$(srcdir)/%) -- \
+		-std=c11 -I$(srcdir)/include -I$(srcdir)/lib $(CPPFLAGS); \
+	tidy=$$?; \
+	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr \
+		--enable=warning,performance,portability --suppress=missingInclude \
+		--suppress=unmatchedSuppression -I $(srcdir)/include -I $(srcdir)/lib \
+		$(all_src:%=$(srcdir)/%) && exit $$tidy
+
+# ---------------------------------------------------------------------------
+# Installing
+
+pkgconfigdir = $(libdir)/pkgconfig
+man_sections := $(sort $(patsubst .%,%,$(suffix $(pages))))
+# names under ${prefix} stay relative to it: the .pc file can be relocated
+in_prefix = $(patsubst $(prefix)/%,$${prefix}/%,$1)
+
+.PHONY: install
+install: $(static) $(shared) $(tools) ## install under prefix
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(bindir) $(pkgconfigdir) $(docdir) \
+		$(sort $(patsubst %/,%,$(addprefix $(includedir)/,$(dir $(headers))))) \
+		$(man_sections:%=$(mandir)/man%))
+	$(foreach h,$(headers),$(INSTALL) -m 644 $(srcdir)/include/$h \
+		$(DESTDIR)$(includedir)/$h &&) :
+	$(INSTALL) -m 644 $(static) $(DESTDIR)$(libdir)
+	$(INSTALL) -m 755 $(shared) $(DESTDIR)$(libdir)
+	ln -sf $(notdir $(shared)) $(DESTDIR)$(libdir)/$(soname)
+	ln -sf $(soname) $(DESTDIR)$(libdir)/libsdestore.so
+	sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(call in_prefix,$(libdir))|' \
+		-e 's|@includedir@|$(call in_prefix,$(includedir))|' \
+		-e 's|@VERSION@|$(VERSION)|' $(srcdir)/sdestore.pc.in \
+		>$(DESTDIR)$(pkgconfigdir)/sdestore.pc
+	chmod 644 $(DESTDIR)$(pkgconfigdir)/sdestore.pc
+	$(if $(tools),$(INSTALL) -m 755 $(tools) $(DESTDIR)$(bindir))
+	$(foreach p,$(pages),$(INSTALL) -m 644 $(srcdir)/man/$p \
+		$(DESTDIR)$(mandir)/man$(patsubst .%,%,$(suffix $p)) &&) :
+	$(if $(docs),$(INSTALL) -m 644 $(docs:%=$(srcdir)/%) $(DESTDIR)$(docdir))
+
+.PHONY: uninstall
+uninstall: ## remove what install put under prefix
+	rm -f $(addprefix $(DESTDIR),$(headers:%=$(includedir)/%) \
+		$(addprefix $(libdir)/,$(notdir $(static) $(shared)) $(soname) libsdestore.so) \
+		$(pkgconfigdir)/sdestore.pc $(addprefix $(bindir)/,$(notdir $(tools))) \
+		$(foreach p,$(pages),$(mandir)/man$(patsubst .%,%,$(suffix $p))/$p) \
+		$(docs:%=$(docdir)/%))
+	rmdir $(DESTDIR)$(includedir)/sdestore $(DESTDIR)$(docdir) 2>/dev/null || :
+
+# ---------------------------------------------------------------------------
+# Tidying up
+
+.PHONY: clean distclean
+clean: ## remove what was built
+	rm -rf $(BUILD)
+
+# In a build directory the Makefile is configure's; in the source it is this one.
+distclean: clean ## remove also what configure and the demo made
+	rm -rf config.mak config.log config.status config.cache autom4te.cache demo.zarr
+	$(if $(filter $(abspath $(srcdir)),$(CURDIR)),rm -f configure configure~,\
+		if grep -qs '^srcdir = ' Makefile; then rm -f Makefile; fi)
+
+endif

@@ -1,0 +1,566 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sdestore: keep every snapshot of a large SDE ensemble, far beyond RAM.
+ *
+ * An *ensemble* is N trajectories of a d_X-dimensional process, advanced
+ * together. One *snapshot* is its d_X x N state at one time. A *storage* takes
+ * snapshots while the simulation runs, and gives them back as two arrays:
+ *
+ *	time	(M,)		float64
+ *	data	(d_X, N, M)	float64 or float32
+ *
+ * The calling sequence of a writer:
+ *
+ *	struct sde_ensemble ensemble = { .dimension = 1, .trajectories = N };
+ *	struct sde_storage *storage;
+ *	struct sde_error error = { 0 };
+ *
+ *	if (sde_zarr_storage_create(&storage, "run.zarr", &ensemble, NULL, &error))
+ *		die(error.text);
+ *	for (i = 0; i <= steps; i++)
+ *		if (sde_storage_store(storage, i * dt, x, i))
+ *			break;		(sde_storage_error() has the sentence)
+ *	if (sde_storage_close(storage))	(saves; always check what it returns)
+ *		...
+ *
+ * and of a reader, in any process, while the writer runs or after it ended:
+ *
+ *	sde_storage_open(&storage, "run.zarr", NULL, &error);
+ *	sde_storage_values(storage, &time, &data);
+ *	sde_array_read(data, start, count, NULL, out, sizeof(out));
+ *
+ * RETURN VALUES. Every function that returns int returns 0, or a negative
+ * number: -errno for what the system refused, or a code of enum sde_status.
+ * sde_strerror() gives a phrase for both. Constructors take an optional
+ * caller-owned struct sde_error; a storage keeps the sentence of its last
+ * failure for sde_storage_error(). The library never prints and never exits.
+ *
+ * THREADS. store, reserve, commit, set_state, save, sync, truncate and close
+ * belong to one thread at a time (any thread, but not two at once). info,
+ * error, values, iterations and every sde_array_ call may be made from any
+ * thread at any time, with one exception: close ends the storage, not the
+ * arrays taken from it. Worker threads of the library block all signals.
+ * A storage does not survive fork(): only the parent may go on using it.
+ *
+ * OWNERSHIP. Nothing the caller passes is kept: data, options, paths, texts
+ * are copied before the call returns.
+ */
+#ifndef SDESTORE_H
+#define SDESTORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The version of this header. The only place where it is written down. */
+#define SDE_VERSION_MAJOR 0
+#define SDE_VERSION_MINOR 1
+#define SDE_VERSION_PATCH 0
+#define SDE_VERSION_STRING "0.1.0"
+
+/*
+ * The version of the library that is linked, "major.minor.patch". Static
+ * storage; never NULL.
+ */
+const char *sde_version(void);
+
+/* ------------------------------------------------------------------------
+ * Errors
+ */
+
+/*
+ * The library's own codes. They continue below -errno's range and never
+ * change once released.
+ */
+enum sde_status {
+	SDE_OK = 0,
+	/* the path exists but is not a store of this library */
+	SDE_E_NOT_STORE = -100000,
+	/* a checksum or a structure does not hold; the text names the file */
+	SDE_E_CORRUPT = -100001,
+	/* the store was written by a newer version of the format */
+	SDE_E_VERSION = -100002,
+	/* nothing has been stored yet (values), or no state is kept (state) */
+	SDE_E_NO_DATA = -100003,
+	/* another process is writing this store */
+	SDE_E_LOCKED = -100004,
+	/* an option contradicts the store; the text has both values */
+	SDE_E_MISMATCH = -100005,
+	/* this backend, build or file system cannot do it */
+	SDE_E_UNSUPPORTED = -100006,
+	/* a chunk file that should be there is missing; the text names it */
+	SDE_E_HOLE = -100007,
+	/* the store was truncated under this handle: open it again */
+	SDE_E_STALE = -100008,
+	/* the compressor failed */
+	SDE_E_CODEC = -100009
+};
+
+/*
+ * A code and its sentence. Lower case, no full stop, the object in quotes:
+ *	cannot open 'run.zarr/zarr.json': No such file or directory
+ * Caller-owned; zero it before use. The first error wins: a struct whose code
+ * is not 0 is left alone.
+ */
+struct sde_error {
+	int code;
+	char text[256];
+};
+
+/*
+ * A phrase for any code this library returns, without the object it concerns.
+ * Never NULL. The string is static, or belongs to the calling thread until its
+ * next call.
+ */
+const char *sde_strerror(int code);
+
+/*
+ * Warnings: things that did not fail but that the user would want to know (a
+ * copied ring that is ignored, a chunk so small that files will be many). One
+ * sentence without newline. May be called from a worker thread; it must not
+ * call back into the library.
+ */
+typedef void sde_log_function(void *ctx, const char *message);
+
+/* ------------------------------------------------------------------------
+ * Ensembles and options
+ */
+
+/* How one number is kept. Bytes on disk are little-endian. */
+enum sde_dtype {
+	SDE_FLOAT64 = 0,	/* IEEE binary64, 8 bytes */
+	SDE_FLOAT32 = 1,	/* IEEE binary32, 4 bytes */
+	SDE_INT64 = 2		/* only of arrays: sde_storage_iterations */
+};
+
+/*
+ * What one snapshot is: dimension (d_X) x trajectories (N) numbers, both at
+ * least 1. Frozen: this struct never changes.
+ */
+struct sde_ensemble {
+	uint64_t dimension;
+	uint64_t trajectories;
+	enum sde_dtype dtype;
+};
+
+/* How an inner chunk is compressed (lossless, all of them). */
+enum sde_codec {
+	SDE_CODEC_DEFAULT = 0,			/* blosc-lz4-bitshuffle */
+	SDE_CODEC_BLOSC_LZ4_BITSHUFFLE = 1,	/* what every Zarr reader knows */
+	SDE_CODEC_LZ4 = 2,			/* bare LZ4; fewer readers know it */
+	SDE_CODEC_NONE = 3			/* raw bytes */
+};
+
+/* A CRC-32C (RFC 3720) behind every inner chunk. */
+enum sde_checksum {
+	SDE_CHECKSUM_DEFAULT = 0,	/* on */
+	SDE_CHECKSUM_ON = 1,
+	SDE_CHECKSUM_OFF = 2
+};
+
+/*
+ * What is on the device when. Whatever the policy, a *killed process* loses
+ * nothing; this is about power loss and kernel crashes.
+ */
+enum sde_sync {
+	SDE_SYNC_DEFAULT = 0,	/* chunk */
+	SDE_SYNC_CHUNK = 1,	/* a filled chunk is durable within 100 ms */
+	SDE_SYNC_PUBLISH = 2,	/* a chunk is durable once its file is written */
+	SDE_SYNC_SNAPSHOT = 3,	/* store returns when the snapshot is durable */
+	SDE_SYNC_INTERVAL = 4,	/* every sync_interval_ms */
+	SDE_SYNC_NONE = 5	/* never: a power loss may cost the whole store */
+};
+
+/* The order of the caller's snapshot in memory. The store's never changes. */
+enum sde_layout {
+	SDE_LAYOUT_DEFAULT = 0,			/* [d][n] */
+	SDE_LAYOUT_DIMENSION_TRAJECTORY = 1,	/* [d][n]: x[d * N + n] */
+	SDE_LAYOUT_TRAJECTORY_DIMENSION = 2	/* [n][d]: x[n * d_X + d] */
+};
+
+/*
+ * What to do with a crashed run's ring that was copied here (cp, rsync, a
+ * restored backup) and so may be torn. DEFAULT: a reader ignores it with a
+ * warning; resume refuses with SDE_E_MISMATCH when that would cost snapshots.
+ */
+enum sde_ring {
+	SDE_RING_DEFAULT = 0,
+	SDE_RING_TRUST = 1,	/* it was copied whole, after the run had ended */
+	SDE_RING_DISCARD = 2	/* go on from what is published */
+};
+
+/*
+ * Options of sde_zarr_storage_create and sde_zarr_storage_resume. Begin with
+ * SDE_ZARR_OPTIONS_INIT; a zero means the default, for every field. NULL in
+ * place of the whole struct means all defaults. Bytes beyond what this library
+ * knows must be zero, else -E2BIG.
+ *
+ * On resume, chunk_size, trajectories_per_chunk, stride, codec, checksum,
+ * zarr_format, keepbits and state_capacity are 0 or what the store has (else
+ * SDE_E_MISMATCH, naming the option and both values); attributes and
+ * time_units are the store's and must be NULL; overwrite must be 0; the rest
+ * is free.
+ */
+struct sde_zarr_options {
+	size_t size;			/* sizeof(struct sde_zarr_options) */
+	/* keep a snapshot when iteration_number % stride == 0; default 1 */
+	uint64_t stride;
+	/* T, snapshots a chunk; default: about 16 MiB a chunk */
+	uint64_t chunk_size;
+	/* n, trajectories an inner chunk; default: about 512 KiB an inner chunk;
+	 * a multiple of 8 compresses best. An inner chunk is at most 2 GiB */
+	uint64_t trajectories_per_chunk;
+	/* Zarr storage specification; default and only choice today 3 */
+	unsigned zarr_format;
+	enum sde_codec codec;
+	enum sde_checksum checksum;
+	/* mantissa bits to keep; 0: all (lossless). Not implemented: must be 0 */
+	unsigned keepbits;
+	enum sde_sync sync;
+	/* for SDE_SYNC_INTERVAL; default 1000 */
+	unsigned sync_interval_ms;
+	/* chunks the ring holds, 2 to 64; default 3 */
+	unsigned segments;
+	/* encoding threads, at most 256; default: cores of the affinity mask
+	 * less one, at least 1 */
+	unsigned threads;
+	enum sde_layout layout;
+	/* room for sde_storage_set_state in every slot, at most 65536 bytes */
+	unsigned state_capacity;
+	/* 1: replace an existing store (never anything that is not one) */
+	int overwrite;
+	enum sde_ring ring;		/* resume only */
+	/* a JSON object that becomes the group's attributes: seeds, dt, model.
+	 * A member "sdestore" is refused */
+	const char *attributes;
+	/* attribute "units" of the time array, "s" for instance; default none */
+	const char *time_units;
+	/* makes the directory `path` and its parents, 0 or -errno; NULL: the
+	 * library does. (With MPI one rank must do it: PySDE's
+	 * avoid_race_condition.) */
+	int (*make_directory)(void *ctx, const char *path);
+	void *make_directory_ctx;
+	sde_log_function *log;		/* warnings; NULL: dropped */
+	void *log_ctx;
+};
+#define SDE_ZARR_OPTIONS_INIT \
+	{ sizeof(struct sde_zarr_options), 0, 0, 0, 0, SDE_CODEC_DEFAULT, \
+	  SDE_CHECKSUM_DEFAULT, 0, SDE_SYNC_DEFAULT, 0, 0, 0, \
+	  SDE_LAYOUT_DEFAULT, 0, 0, SDE_RING_DEFAULT, NULL, NULL, NULL, \
+	  NULL, NULL, NULL }
+
+/*
+ * Options of sde_numpy_storage_create. As above: SDE_NUMPY_OPTIONS_INIT, zero
+ * is the default.
+ */
+struct sde_numpy_options {
+	size_t size;
+	uint64_t stride;		/* 1 */
+	const char *save_directory;	/* where save writes; NULL: nowhere */
+};
+#define SDE_NUMPY_OPTIONS_INIT { sizeof(struct sde_numpy_options), 0, NULL }
+
+/* Options of sde_storage_open; SDE_OPEN_OPTIONS_INIT, or NULL for defaults. */
+struct sde_open_options {
+	size_t size;
+	enum sde_ring ring;
+	sde_log_function *log;
+	void *log_ctx;
+};
+#define SDE_OPEN_OPTIONS_INIT \
+	{ sizeof(struct sde_open_options), SDE_RING_DEFAULT, NULL, NULL }
+
+/* ------------------------------------------------------------------------
+ * Storages
+ */
+
+struct sde_storage;
+struct sde_array;
+
+/*
+ * Make a new Zarr store at save_directory and open it for storing. Missing
+ * parent directories are made. The store is built in a sibling directory and
+ * renamed into place, so that a failure leaves nothing under that name; the
+ * disk space of the ring is allocated and touched here (-ENOSPC if it is not
+ * to be had), later stores cannot fault on a full disk.
+ *
+ * -EEXIST if save_directory exists (and is neither empty nor, with overwrite,
+ * a store), SDE_E_NOT_STORE if overwrite meets something that is not a store,
+ * SDE_E_LOCKED if it meets a running one, -EINVAL or -E2BIG for arguments.
+ * *out is NULL on failure.
+ */
+int sde_zarr_storage_create(struct sde_storage **out, const char *save_directory,
+			    const struct sde_ensemble *ensemble,
+			    const struct sde_zarr_options *options,
+			    struct sde_error *error);
+
+/*
+ * Open an existing Zarr store to go on storing behind its last snapshot,
+ * whether the last run was closed or killed. What a killed run left in the
+ * ring is recovered first and published. sde_storage_info() tells how many
+ * snapshots there are, and the last one's time and iteration number;
+ * sde_storage_state() gives its state back.
+ *
+ * SDE_E_LOCKED while another process writes the store, SDE_E_MISMATCH for
+ * options that contradict it, SDE_E_HOLE if a published chunk is missing,
+ * SDE_E_NOT_STORE, SDE_E_CORRUPT, SDE_E_VERSION, -errno.
+ */
+int sde_zarr_storage_resume(struct sde_storage **out, const char *save_directory,
+			    const struct sde_zarr_options *options,
+			    struct sde_error *error);
+
+/*
+ * The memory, in bytes, that a storage with these options will use, whatever
+ * M is: ring, encoding buffers, one copy of the last times. The ring is
+ * file-backed: the same bytes are also taken on disk while the run lasts.
+ */
+int sde_zarr_memory_estimate(const struct sde_ensemble *ensemble,
+			     const struct sde_zarr_options *options,
+			     uint64_t *bytes);
+
+/*
+ * Snapshots in memory, written as a NumPy .npz by save. Not implemented in
+ * this version: gives SDE_E_UNSUPPORTED.
+ */
+int sde_numpy_storage_create(struct sde_storage **out,
+			     const struct sde_ensemble *ensemble,
+			     const struct sde_numpy_options *options,
+			     struct sde_error *error);
+
+/*
+ * Open a store read-only: running, crashed or closed. Takes no lock and writes
+ * nothing; of a running or crashed store it sees the snapshots that are still
+ * in the ring. Its number of snapshots is that of the moment of opening.
+ *
+ * -ENOENT, SDE_E_NOT_STORE, SDE_E_CORRUPT, SDE_E_VERSION, SDE_E_HOLE.
+ */
+int sde_storage_open(struct sde_storage **out, const char *path,
+		     const struct sde_open_options *options,
+		     struct sde_error *error);
+
+/*
+ * Keep the snapshot `data` (d_X x N numbers of the ensemble's dtype, in the
+ * layout of the options) of this time, if iteration_number is a multiple of
+ * stride; else do nothing and return 0. Times and iteration numbers are
+ * recorded as given: they need not increase.
+ *
+ * When it returned 0, killing the process no longer loses the snapshot. It
+ * costs a copy; when the workers cannot keep up it waits for them
+ * (sde_storage_info counts how often and how long).
+ *
+ * A failure in the background (full disk, I/O error) is returned here, and the
+ * snapshot is not kept, until a sde_storage_save succeeded: all snapshots
+ * stored before are still held. -EINVAL if data is NULL or a reserved slot is
+ * open, -EOVERFLOW if iteration_number does not fit int64, -EBADF on a storage
+ * opened read-only.
+ */
+int sde_storage_store(struct sde_storage *storage, double time,
+		      const void *data, uint64_t iteration_number);
+
+/*
+ * The zero-copy twin of store: *slot is where the next snapshot's d_X x N
+ * numbers go (aligned to 64 bytes, contents undefined), valid until commit;
+ * *slot is NULL if stride skips this iteration, and commit must then not be
+ * called. A second reserve before commit takes the same slot again. Errors as
+ * for store.
+ */
+int sde_storage_reserve(struct sde_storage *storage, uint64_t iteration_number,
+			void **slot);
+int sde_storage_commit(struct sde_storage *storage, double time);
+
+/*
+ * Bytes that are kept with the next snapshot (and only with it): the random
+ * generator's state, whatever is needed to go on exactly. They become part of
+ * it in the same instant. n at most state_capacity, else -ENOSPC; n = 0 takes
+ * a state back.
+ */
+int sde_storage_set_state(struct sde_storage *storage, const void *bytes, size_t n);
+
+/*
+ * The state kept with the last snapshot. *n is the size of `bytes`, and becomes
+ * the size of the state; bytes may be NULL to ask for it. -ERANGE if it is too
+ * small (*n is what it takes), SDE_E_NO_DATA if the last snapshot has none.
+ */
+int sde_storage_state(const struct sde_storage *storage, void *bytes, size_t *n);
+
+/*
+ * Publish everything: when it returns 0, all snapshots are in the files that
+ * any Zarr reader sees, and on the device (unless sync is none). An incomplete
+ * last chunk is written as it is and replaced when it has grown. Calling it
+ * with nothing new is allowed. After a background failure it tries again, into
+ * new files, and on success clears the failure.
+ */
+int sde_storage_save(struct sde_storage *storage);
+
+/*
+ * Make what is stored durable without publishing it: cheap, for a checkpoint.
+ */
+int sde_storage_sync(struct sde_storage *storage);
+
+/*
+ * Forget all but the first `snapshots` (at most as many as there are, else
+ * -EINVAL), durably, to go on from an earlier one. Everything is published
+ * first. Handles taken before give SDE_E_STALE where they would read what has
+ * been replaced.
+ */
+int sde_storage_truncate(struct sde_storage *storage, uint64_t snapshots);
+
+/*
+ * Handles over all snapshots stored so far, chunks and ring alike: time (M,)
+ * float64 and data (d_X, N, M), of the same M, which does not grow. Either
+ * pointer may be NULL. Close each with sde_array_close; they stay readable
+ * after the storage was closed. SDE_E_NO_DATA before the first snapshot.
+ */
+int sde_storage_values(struct sde_storage *storage, struct sde_array **time,
+		       struct sde_array **data);
+
+/* The iteration numbers as given to store: (M,) int64. Otherwise like values. */
+int sde_storage_iterations(struct sde_storage *storage, struct sde_array **iteration);
+
+/* What a store on disk is doing. */
+enum sde_storage_state_of {
+	SDE_STATE_RUNNING = 0,	/* a process has it open for storing */
+	SDE_STATE_CRASHED = 1,	/* its last writer died: resume recovers it */
+	SDE_STATE_CLOSED = 2	/* everything is published */
+};
+
+/*
+ * Facts about a storage. Begin with SDE_STORAGE_INFO_INIT. Fields a backend
+ * does not know are 0 (times: NaN).
+ */
+struct sde_storage_info {
+	size_t size;
+	const char *kind;		/* "zarr", ...: static storage */
+	struct sde_ensemble ensemble;
+	unsigned zarr_format;
+	uint64_t stride;
+	uint64_t chunk_size;		/* T */
+	uint64_t trajectories_per_chunk; /* n */
+	enum sde_codec codec;		/* never DEFAULT */
+	enum sde_checksum checksum;
+	unsigned keepbits;
+	unsigned state_capacity;
+	enum sde_storage_state_of state;
+	enum sde_sync sync;		/* of a writer; 0 for a reader */
+	unsigned segments;		/* 0 where there is no ring */
+	unsigned threads;
+	/* numbers of snapshots, each at most the one before, except that a
+	 * published partial chunk may be ahead of sealed */
+	uint64_t committed;		/* M: stored */
+	uint64_t synced;		/* on the device */
+	uint64_t sealed;		/* in complete chunk files */
+	uint64_t published;		/* what a Zarr reader sees */
+	uint64_t epoch;			/* how often the store was truncated */
+	double first_time, last_time;	/* NaN without snapshots */
+	int64_t first_iteration, last_iteration; /* -1 without snapshots */
+	uint64_t raw_bytes;		/* of the published data, uncompressed */
+	uint64_t stored_bytes;		/* of the data's chunk files */
+	uint64_t chunk_files;
+	uint64_t stalls;		/* stores that had to wait */
+	uint64_t stalled_ns;		/* how long, together */
+	uint64_t memory_bytes;		/* sde_zarr_memory_estimate's figure */
+	/* snapshots in a copied ring that was ignored */
+	uint64_t ignored;
+	char run[33];			/* 32 hexadecimal digits, made at create */
+};
+#define SDE_STORAGE_INFO_INIT \
+	{ sizeof(struct sde_storage_info), NULL, { 0, 0, SDE_FLOAT64 }, 0, 0, \
+	  0, 0, SDE_CODEC_DEFAULT, SDE_CHECKSUM_DEFAULT, 0, 0, \
+	  SDE_STATE_RUNNING, SDE_SYNC_DEFAULT, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, \
+	  0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 } }
+
+/* -EINVAL if info->size is 0 or smaller than the first released struct. */
+int sde_storage_info(const struct sde_storage *storage, struct sde_storage_info *info);
+
+/*
+ * The user's attributes, as JSON text ("{}" if none), and the time array's
+ * units ("" if none). Valid until the storage is closed; never NULL.
+ */
+const char *sde_storage_attributes(const struct sde_storage *storage);
+const char *sde_storage_time_units(const struct sde_storage *storage);
+
+/*
+ * Decode every chunk and check every checksum of a Zarr store, file by file.
+ * `progress` (may be NULL) is called after each chunk with the snapshots done
+ * and all; when it returns non-zero, verify stops with -ECANCELED. `damage`
+ * (may be NULL) is called for each chunk that is missing or damaged with its
+ * first snapshot, their number, the code and the sentence; verify then goes on,
+ * and returns the first damage's code in the end. Any thread.
+ */
+struct sde_verify {
+	int (*progress)(void *ctx, uint64_t done, uint64_t all);
+	void (*damage)(void *ctx, uint64_t first, uint64_t count, int code,
+		       const char *text);
+	void *ctx;
+};
+int sde_storage_verify(struct sde_storage *storage, const struct sde_verify *verify);
+
+/*
+ * The last failure of any call on this storage, with its sentence; code 0 if
+ * there was none. Returns that code.
+ */
+int sde_storage_error(const struct sde_storage *storage, struct sde_error *error);
+
+/*
+ * Save, remove the ring, free the storage. Always frees, and RETURNS the
+ * status: on an error the ring stays, and sde_zarr_storage_resume recovers
+ * from it. `error` (may be NULL) gets the sentence. NULL is allowed.
+ */
+int sde_storage_close(struct sde_storage *storage);
+int sde_storage_close_error(struct sde_storage *storage, struct sde_error *error);
+
+/* ------------------------------------------------------------------------
+ * Arrays: handles over what was stored
+ */
+
+/*
+ * Copy a selection into `out`, in C order: along axis i the indices start[i],
+ * start[i] + step[i], ... of which there are count[i]. start NULL means zeros,
+ * count NULL as many as fit, step NULL ones. Steps are at least 1. out_size is
+ * in bytes and must be what the selection takes, at least.
+ *
+ * All times of trajectory j of component i of data (d_X, N, M):
+ *	uint64_t start[3] = { i, j, 0 }, count[3] = { 1, 1, M };
+ *
+ * -ERANGE if the selection leaves the shape, -ENOBUFS if out_size is too
+ * small, SDE_E_HOLE, SDE_E_CORRUPT, SDE_E_STALE, -errno; `out` is then
+ * undefined. A count of 0 along any axis is allowed and copies nothing.
+ */
+int sde_array_read(const struct sde_array *array, const uint64_t *start,
+		   const uint64_t *count, const uint64_t *step,
+		   void *out, size_t out_size);
+
+/*
+ * A plain pointer to the whole array: element (i, j, k) is at
+ * (char *)*base + i * strides[0] + j * strides[1] + k * strides[2]. `strides`
+ * has room for ndim numbers (bytes). Valid until sde_array_close; read-only.
+ * An uncompressed array that lies in one inner chunk is mapped from its file;
+ * any other uncompressed one is copied into memory once, if it takes at most
+ * `budget` bytes (0: 256 MiB), else -ENOMEM. SDE_E_UNSUPPORTED for an array
+ * with compressed chunks: use sde_array_read.
+ */
+int sde_array_map(struct sde_array *array, size_t budget, const void **base,
+		  int64_t *strides);
+
+/* Number of axes (1 or 3), their lengths, the element type. */
+unsigned sde_array_ndim(const struct sde_array *array);
+const uint64_t *sde_array_shape(const struct sde_array *array);
+enum sde_dtype sde_array_dtype(const struct sde_array *array);
+
+/*
+ * The sentence of the last failed read or map of this handle by any thread;
+ * returns its code, 0 if none failed.
+ */
+int sde_array_error(const struct sde_array *array, struct sde_error *error);
+
+/* Accepts NULL. No other thread may be using the handle. */
+void sde_array_close(struct sde_array *array);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SDESTORE_H */

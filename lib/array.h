@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Array handles: what is common to all of them. A source says where the values
+ * come from: memory (sde_array_wrap) or a store (dataset.h).
+ */
+#ifndef SDE_LIB_ARRAY_H
+#define SDE_LIB_ARRAY_H
+
+#include "reader.h"
+
+#include <pthread.h>
+
+struct sde__array_source {
+	/* The selection has `ndim` ranges and lies in the shape; out is large
+	 * enough. Any number of threads at once. */
+	int (*read)(void *self, const struct sde__range *range, void *out,
+		    struct sde_error *error);
+	/* Called at most once with success. */
+	int (*map)(void *self, size_t budget, const void **base, int64_t *strides,
+		   struct sde_error *error);
+	void (*release)(void *self);
+};
+
+struct sde_array {
+	const struct sde__array_source *source;
+	void *self;
+	enum sde_dtype dtype;
+	unsigned ndim;
+	uint64_t shape[3];
+	pthread_mutex_t lock;		/* guards what is below */
+	struct sde_error error;
+	const void *base;		/* mapped, or NULL */
+	int64_t strides[3];
+};
+
+/* On failure self still belongs to the caller. */
+int sde__array_new(struct sde_array **out, const struct sde__array_source *source, void *self,
+		   enum sde_dtype dtype, unsigned ndim, const uint64_t *shape);
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+/* How many snapshots a store holds, and which of them only in the ring: see assess.h. */
+#include "assess.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* Does the ring speak of this store at all? */
+static bool ring_fits(const struct sde__reader *reader)
+{
+	const struct sde__geometry *ours = &reader->metadata.geometry;
+	const struct sde__geometry *g = &reader->ring->header.layout.geometry;
+
+	return !memcmp(reader->ring->header.run, reader->run, 16) &&
+	       g->dimension == ours->dimension && g->trajectories == ours->trajectories &&
+	       g->chunk_size == ours->chunk_size && g->dtype == ours->dtype &&
+	       reader->ring->header.layout.state_capacity == reader->metadata.state_capacity;
+}
+
+static void drop_ring(struct sde__reader *reader)
+{
+	sde__ring_reader_close(reader->ring);
+	reader->ring = NULL;
+	memset(&reader->counters, 0, sizeof(reader->counters));
+}
+
+/*
+ * A ring whose writer is gone: from where and up to where does it hold? *upto is
+ * 0 if it does not.
+ */
+static int believe_dead(struct sde__reader *reader, bool recovering, enum sde_ring choice,
+			const struct sde__log *log, uint64_t *first, uint64_t *upto,
+			struct sde_error *error)
+{
+	struct sde_error why = { 0 };
+	enum sde__ring_trust trust;
+	int ret;
+
+	if (choice == SDE_RING_DISCARD)
+		return 0;
+	ret = sde__ring_reader_trust(reader->ring, &trust, error);
+	if (ret)
+		return ret;
+	if (trust == SDE__RING_COPIED && choice != SDE_RING_TRUST) {
+		if (reader->counters.committed > reader->filed)
+			reader->ignored = reader->counters.committed - reader->filed;
+		if (reader->ignored)
+			sde__warn(log, "'%s': the ring was copied here, its %" PRIu64
+				  " newest snapshots are ignored", reader->home.path,
+				  reader->ignored);
+		return 0;
+	}
+	/* who acts on the ring makes sure first that what it read cannot vanish */
+	if (recovering && sde__ring_reader_sync(reader->ring, &why)) {
+		sde__warn(log, "'%s': %s: going on from what was synced", reader->home.path, why.text);
+		trust = SDE__RING_SYNCED_HOLDS;
+	}
+	if (trust == SDE__RING_SYNCED_HOLDS) {
+		/* the device may have newer slots than counters; but nothing is
+		 * overwritten before its `sealed` is on the device */
+		*first = reader->counters.sealed;
+		*upto = reader->counters.synced;
+	} else {
+		*first = sde__ring_reader_first(reader->ring, &reader->counters);
+		*upto = reader->counters.committed;
+	}
+	return 0;
+}
+
+static int attach_ring(struct sde__reader *reader, bool patient, enum sde_ring choice,
+		       const struct sde__log *log, struct sde_error *error)
+{
+	int ret;
+
+	if (reader->home.ring < 0)
+		return 0;
+	ret = sde__ring_reader_open(&reader->ring, reader->io, reader->home.ring, error);
+	if (ret == -ENOENT)
+		return 0;
+	if (!ret)
+		ret = sde__ring_reader_counters(reader->ring, &reader->counters, error);
+	if (ret)
+		return ret;
+	if (!ring_fits(reader)) {
+		sde__warn(log, "'%s': the ring belongs to another store and is ignored",
+			  reader->home.path);
+		if (choice != SDE_RING_DISCARD &&
+		    reader->counters.committed > reader->metadata.snapshots)
+			reader->ignored = reader->counters.committed - reader->metadata.snapshots;
+		drop_ring(reader);
+	} else if (reader->counters.epoch != reader->metadata.epoch) {
+		if (patient)
+			return SDE_E_STALE;
+		/* a truncate that died half way: what it kept is published */
+		sde__warn(log, "'%s': the ring is of another epoch and is ignored",
+			  reader->home.path);
+		drop_ring(reader);
+	}
+	return 0;
+}
+
+/* The snapshots in chunk files: `published`, and what was sealed behind it. */
+static int count_files(struct sde__reader *reader, struct sde_error *error)
+{
+	const uint64_t size = reader->metadata.geometry.chunk_size;
+	const uint64_t published = reader->metadata.snapshots;
+	struct sde_error why = { 0 };
+	struct sde__shard_reader file;
+	uint64_t chunk = published / size;
+	int ret;
+
+	reader->filed = published;
+	sde__shard_reader_init(&file, reader->io, &reader->metadata.geometry, &reader->codec);
+	for (;;) {
+		uint64_t here;
+
+		sde__error_clear(&why);
+		ret = sde__shard_reader_open(&file, reader->home.shards, chunk, reader->run,
+					     reader->home.path, &why);
+		if (ret)
+			break;
+		if (chunk * size + file.side.count < published) {
+			ret = sde__fail(&why, SDE_E_CORRUPT,
+					"'%s' holds %u snapshots, fewer than were published",
+					file.place, file.side.count);
+			break;
+		}
+		here = file.side.epoch == reader->metadata.epoch ? chunk * size + file.side.count : 0;
+		if (here > reader->filed)
+			reader->filed = here;
+		else if (here < reader->filed)
+			break;
+		if (here < (chunk + 1) * size)
+			break;
+		chunk++;
+	}
+	sde__shard_reader_free(&file);
+	/* what is published must be there; what lies behind it need not */
+	if (ret && chunk == published / size && published % size)
+		return sde__fail(error, ret, "%s", why.text);
+	return 0;
+}
+
+static int find_ring(struct sde__reader *reader, int locked, bool recovering,
+		     enum sde_ring choice, const struct sde__log *log, struct sde_error *error)
+{
+	uint64_t first = 0, upto = 0;
+	int ret = 0;
+
+	if (locked) {
+		first = sde__ring_reader_first(reader->ring, &reader->counters);
+		upto = reader->counters.committed;
+	} else {
+		ret = believe_dead(reader, recovering, choice, log, &first, &upto, error);
+	}
+	/* a gap between files and ring: the prefix ends with the files */
+	if (!ret && upto > reader->filed && first <= reader->filed)
+		reader->snapshots = upto;
+	return ret;
+}
+
+int sde__assess(struct sde__reader *reader, bool locked_by_us, bool patient, enum sde_ring choice,
+		const struct sde__log *log, struct sde_error *error)
+{
+	int locked = 0, ret;
+
+	if (!locked_by_us) {
+		locked = sde__home_is_locked(&reader->home, error);
+		if (locked < 0)
+			return locked;
+	}
+	/* the ring before the files: whatever it has recycled by then is in them */
+	ret = attach_ring(reader, locked && patient, choice, log, error);
+	if (!ret)
+		ret = count_files(reader, error);
+	if (ret)
+		return ret;
+	reader->state = locked ? SDE_STATE_RUNNING :
+			reader->ring || reader->ignored ? SDE_STATE_CRASHED : SDE_STATE_CLOSED;
+	reader->snapshots = reader->filed;
+	if (reader->ring)
+		ret = find_ring(reader, locked, locked_by_us, choice, log, error);
+	return ret;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* The public constructors: the real file system, threads on. */
+#include "storage.h"
+#include "zarr_config.h"
+#include "zarr_storage.h"
+
+#include <errno.h>
+
+static const struct sde__zarr_hooks hooks = { .io = &sde__io_posix, .synchronous = false };
+
+int sde_zarr_storage_create(struct sde_storage **out, const char *save_directory,
+			    const struct sde_ensemble *ensemble,
+			    const struct sde_zarr_options *options, struct sde_error *error)
+{
+	return sde__zarr_create(out, save_directory, ensemble, options, &hooks, error);
+}
+
+int sde_zarr_storage_resume(struct sde_storage **out, const char *save_directory,
+			    const struct sde_zarr_options *options, struct sde_error *error)
+{
+	return sde__zarr_resume(out, save_directory, options, &hooks, error);
+}
+
+int sde_storage_open(struct sde_storage **out, const char *path,
+		     const struct sde_open_options *options, struct sde_error *error)
+{
+	return sde__zarr_open(out, path, options, &hooks, error);
+}
+
+int sde_zarr_memory_estimate(const struct sde_ensemble *ensemble,
+			     const struct sde_zarr_options *options, uint64_t *bytes)
+{
+	struct sde__zarr_config config;
+	int ret;
+
+	if (!bytes)
+		return -EINVAL;
+	*bytes = 0;
+	ret = sde__zarr_config_new(&config, ensemble, options, NULL);
+	if (ret)
+		return ret;
+	*bytes = sde__zarr_config_memory(&config);
+	sde__zarr_config_clear(&config);
+	return 0;
+}
+
+int sde_numpy_storage_create(struct sde_storage **out, const struct sde_ensemble *ensemble,
+			     const struct sde_numpy_options *options, struct sde_error *error)
+{
+	(void)ensemble;
+	(void)options;
+	if (out)
+		*out = NULL;
+	return sde__fail(error, SDE_E_UNSUPPORTED,
+			 "this version of the library has no NumPy backend yet");
+}

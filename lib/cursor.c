@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading values: which file or slot has them, and the copy out. See reader.h
+ * for where a value is looked for, and in which order.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "gather.h"
+#include "reader.h"
+#include "series.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NO_CHUNK UINT64_MAX
+
+int sde__cursor_init(struct sde__cursor *cursor, struct sde__reader *reader,
+		     struct sde_error *error)
+{
+	const uint64_t inner = sde__inner_count(&reader->metadata.geometry);
+
+	memset(cursor, 0, sizeof(*cursor));
+	cursor->reader = reader;
+	cursor->chunk = NO_CHUNK;
+	sde__shard_reader_init(&cursor->file, reader->io, &reader->metadata.geometry,
+			       &reader->codec);
+	cursor->inner = calloc((size_t)inner, sizeof(*cursor->inner));
+	cursor->have = calloc((size_t)inner, sizeof(*cursor->have));
+	if (cursor->inner && cursor->have)
+		return 0;
+	sde__cursor_free(cursor);
+	return sde__fail(error, -ENOMEM, "out of memory");
+}
+
+void sde__cursor_free(struct sde__cursor *cursor)
+{
+	if (!cursor->reader)
+		return;
+	for (uint64_t i = 0; cursor->inner && i < cursor->file.inner_count; i++)
+		free(cursor->inner[i]);
+	sde__shard_reader_free(&cursor->file);
+	free(cursor->inner);
+	free(cursor->have);
+	free(cursor->payload);
+	memset(cursor, 0, sizeof(*cursor));
+}
+
+/* Was the store truncated, or replaced, since the reader was opened? */
+static int check_stale(struct sde__reader *reader, struct sde_error *error)
+{
+	struct sde__metadata now = { 0 };
+	int ret;
+
+	ret = sde__documents_read(&reader->home, &now, error);
+	if (!ret && (now.epoch != reader->metadata.epoch ||
+		     strcmp(now.run, reader->metadata.run)))
+		ret = sde__fail(error, SDE_E_STALE,
+				"'%s' was truncated since this handle was taken", reader->home.path);
+	sde__metadata_clear(&now);
+	return ret;
+}
+
+/* Open chunk `chunk`'s file, which must hold its first `count` snapshots. */
+static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
+		      struct sde_error *error)
+{
+	struct sde__reader *reader = cursor->reader;
+	struct sde_error why = { 0 };
+	int ret;
+
+	if (cursor->chunk == chunk && cursor->file.side.count >= count)
+		return 0;
+	cursor->chunk = NO_CHUNK;
+	cursor->indexed = cursor->sided = false;
+	memset(cursor->have, 0, (size_t)cursor->file.inner_count * sizeof(*cursor->have));
+	ret = sde__shard_reader_open(&cursor->file, reader->home.shards, chunk, reader->run,
+				     reader->home.path, &why);
+	if (!ret && cursor->file.side.epoch > reader->metadata.epoch)
+		ret = sde__fail(&why, SDE_E_STALE, "'%s' was truncated since this handle was taken",
+				reader->home.path);
+	if (!ret && cursor->file.side.count < count)
+		ret = sde__fail(&why, SDE_E_CORRUPT, "'%s' holds %u snapshots, not %" PRIu64,
+				cursor->file.place, cursor->file.side.count, count);
+	if ((ret == SDE_E_HOLE || ret == SDE_E_CORRUPT) && check_stale(reader, NULL) == SDE_E_STALE)
+		return check_stale(reader, error);
+	if (ret)
+		return sde__fail(error, ret, "%s", why.text);
+	cursor->chunk = chunk;
+	return 0;
+}
+
+static int need_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error)
+{
+	int ret = 0;
+
+	if (cursor->have[inner])
+		return 0;
+	if (!cursor->indexed)
+		ret = sde__shard_reader_index(&cursor->file, error);
+	if (ret)
+		return ret;
+	cursor->indexed = true;
+	if (!cursor->inner[inner])
+		cursor->inner[inner] = malloc(sde__inner_bytes(&cursor->file.geometry));
+	if (!cursor->inner[inner])
+		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = sde__shard_reader_inner(&cursor->file, inner, cursor->inner[inner], error);
+	cursor->have[inner] = !ret;
+	return ret;
+}
+
+static int need_side(struct sde__cursor *cursor, struct sde_error *error)
+{
+	int ret;
+
+	if (cursor->sided)
+		return 0;
+	ret = sde__shard_reader_side(&cursor->file, error);
+	cursor->sided = !ret;
+	return ret;
+}
+
+/* ------------------------------------------------------------------------
+ * data
+ */
+
+/* A part of a selection that lies in one chunk, and where it goes. */
+struct part {
+	const struct sde__range *range;	/* the whole selection's [3] */
+	uint64_t chunk;
+	uint64_t first, count;		/* snapshots, by range[2].step */
+	unsigned char *out;
+	int64_t stride[3];		/* bytes in out */
+};
+
+static uint64_t last_of(const struct part *part)
+{
+	return part->first + (part->count - 1) * part->range[2].step;
+}
+
+/* Copy what of the part lies in one decoded inner chunk. */
+static void copy_inner(const struct sde__cursor *cursor, const struct part *part, uint64_t inner,
+		       uint64_t from, uint64_t count)
+{
+	const struct sde__geometry *g = &cursor->file.geometry;
+	const struct sde__range *r = part->range;
+	const size_t item = sde__dtype_size(g->dtype);
+	const int64_t row = (int64_t)(g->chunk_size * item);
+	const int64_t plane = row * (int64_t)g->inner_width;
+	const uint64_t trajectory = r[1].start + from * r[1].step - inner * g->inner_width;
+	const unsigned char *source = cursor->inner[inner];
+	const uint64_t counts[3] = { r[0].count, count, part->count };
+	const int64_t strides[3] = { plane * (int64_t)r[0].step, row * (int64_t)r[1].step,
+				     (int64_t)(item * r[2].step) };
+
+	source += (int64_t)r[0].start * plane + (int64_t)trajectory * row +
+		  (int64_t)((part->first - part->chunk * g->chunk_size) * item);
+	sde__strided_copy(item, counts, part->out + (int64_t)from * part->stride[1], part->stride,
+			  source, strides);
+}
+
+static int part_from_file(struct sde__cursor *cursor, const struct part *part,
+			  struct sde_error *error)
+{
+	const struct sde__geometry *g = &cursor->file.geometry;
+	const struct sde__range *r = &part->range[1];
+	int ret;
+
+	ret = open_chunk(cursor, part->chunk, last_of(part) - part->chunk * g->chunk_size + 1, error);
+	for (uint64_t j = 0; j < r->count && !ret; ) {
+		const uint64_t inner = (r->start + j * r->step) / g->inner_width;
+		const uint64_t end = (inner + 1) * g->inner_width;
+		uint64_t n = (end - (r->start + j * r->step) + r->step - 1) / r->step;
+
+		if (n > r->count - j)
+			n = r->count - j;
+		ret = need_inner(cursor, inner, error);
+		if (!ret)
+			copy_inner(cursor, part, inner, j, n);
+		j += n;
+	}
+	return ret;
+}
+
+/* The span of a payload that the selection touches, read and copied out. */
+static int slot_span(struct sde__cursor *cursor, const struct part *part, uint64_t i,
+		     uint64_t d_first, uint64_t d_count, struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	const struct sde__slot_layout *l = &reader->ring->header.layout;
+	const struct sde__range *r = part->range;
+	const size_t item = sde__dtype_size(l->geometry.dtype);
+	const uint64_t d0 = r[0].start + d_first * r[0].step;
+	const uint64_t d1 = d0 + (d_count - 1) * r[0].step;
+	const uint64_t n1 = r[1].start + (r[1].count - 1) * r[1].step;
+	const size_t from = d0 * l->dimension_stride + r[1].start * l->trajectory_stride;
+	const size_t to = d1 * l->dimension_stride + n1 * l->trajectory_stride + item;
+	const uint64_t counts[3] = { d_count, r[1].count, 1 };
+	const int64_t strides[3] = { (int64_t)(l->dimension_stride * r[0].step),
+				     (int64_t)(l->trajectory_stride * r[1].step), 0 };
+	int ret;
+
+	ret = sde__ring_reader_read(reader->ring, part->first + i * r[2].step,
+				    l->payload_offset + from, cursor->payload, to - from, error);
+	if (!ret)
+		sde__strided_copy(item, counts, part->out + (int64_t)d_first * part->stride[0] +
+				  (int64_t)i * part->stride[2], part->stride, cursor->payload, strides);
+	return ret;
+}
+
+/* 0: done; 1: the ring no longer has it. */
+static int part_from_ring(struct sde__cursor *cursor, const struct part *part,
+			  struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	const struct sde__range *r = part->range;
+	const bool by_row = reader->ring->header.layout.order == SDE_LAYOUT_DIMENSION_TRAJECTORY;
+	int ret;
+
+	if (!cursor->payload)
+		cursor->payload = malloc(sde__snapshot_bytes(&reader->metadata.geometry));
+	if (!cursor->payload)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	for (uint64_t i = 0; i < part->count; i++) {
+		/* rows of [d][n] are far apart, all of [n][d] is one span */
+		const uint64_t step = by_row ? 1 : r[0].count;
+
+		for (uint64_t d = 0; d < r[0].count; d += step) {
+			ret = slot_span(cursor, part, i, d, step, error);
+			if (ret)
+				return ret;
+		}
+	}
+	ret = sde__ring_reader_intact(reader->ring, part->first, reader->metadata.epoch, error);
+	return ret < 0 ? ret : !ret;
+}
+
+static int read_part(struct sde__cursor *cursor, const struct part *part, struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	int ret = 1;
+
+	if (reader->ring && last_of(part) >= reader->filed)
+		ret = part_from_ring(cursor, part, error);
+	return ret == 1 ? part_from_file(cursor, part, error) : ret;
+}
+
+int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3], void *out,
+		     struct sde_error *error)
+{
+	const struct sde__geometry *g = &cursor->reader->metadata.geometry;
+	const int64_t item = (int64_t)sde__dtype_size(g->dtype);
+	struct part part = { .range = range };
+	int ret = 0;
+
+	part.stride[2] = item;
+	part.stride[1] = item * (int64_t)range[2].count;
+	part.stride[0] = part.stride[1] * (int64_t)range[1].count;
+	if (!range[0].count || !range[1].count)
+		return 0;
+	for (uint64_t i = 0; i < range[2].count && !ret; i += part.count) {
+		part.first = range[2].start + i * range[2].step;
+		part.chunk = part.first / g->chunk_size;
+		part.count = ((part.chunk + 1) * g->chunk_size - part.first + range[2].step - 1) /
+			     range[2].step;
+		if (part.count > range[2].count - i)
+			part.count = range[2].count - i;
+		part.out = (unsigned char *)out + (int64_t)i * item;
+		ret = read_part(cursor, &part, error);
+	}
+	return ret;
+}
+
+/* ------------------------------------------------------------------------
+ * time, iteration, state
+ */
+
+static int head_from_ring(struct sde__cursor *cursor, uint64_t index, struct sde__slot_head *head,
+			  struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	unsigned char bytes[SDE__SLOT_STATE_OFFSET];
+	int ret;
+
+	ret = sde__ring_reader_read(reader->ring, index, 0, bytes, sizeof(bytes), error);
+	if (ret)
+		return ret;
+	ret = sde__ring_reader_intact(reader->ring, index, reader->metadata.epoch, error);
+	if (ret <= 0)
+		return ret < 0 ? ret : 1;
+	ret = sde__slot_head_read(bytes, &reader->ring->header.layout, head);
+	return ret ? sde__fail(error, ret, "the ring's slot of snapshot %" PRIu64 " is damaged",
+			       index) : 0;
+}
+
+static uint64_t bits_of(double value)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	return bits;
+}
+
+/* One number behind the published ones. */
+static int column_tail(struct sde__cursor *cursor, enum sde__column column, uint64_t index,
+		       uint64_t *out, struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	const uint64_t size = reader->metadata.geometry.chunk_size;
+	struct sde__slot_head head;
+	uint64_t inside;
+	int ret = 1;
+
+	if (reader->ring && index >= reader->filed)
+		ret = head_from_ring(cursor, index, &head, error);
+	if (ret < 0)
+		return ret;
+	if (!ret) {
+		*out = column == SDE__COLUMN_TIME ? bits_of(head.time) : (uint64_t)head.iteration;
+		return 0;
+	}
+	inside = index % size;
+	ret = open_chunk(cursor, index / size, inside + 1, error);
+	if (!ret)
+		ret = need_side(cursor, error);
+	if (!ret)
+		*out = column == SDE__COLUMN_TIME ? bits_of(cursor->file.side.time[inside]) :
+			(uint64_t)cursor->file.side.iteration[inside];
+	return ret;
+}
+
+static int read_block(const struct sde__reader *reader, enum sde__column column, uint64_t number,
+		      uint64_t *block, struct sde_error *error)
+{
+	const struct sde__home *home = &reader->home;
+
+	if (column == SDE__COLUMN_TIME)
+		return sde__series_read_block(home->io, home->time_blocks, "time", number, block,
+					      error);
+	return sde__series_read_block(home->io, home->iteration_blocks, "iteration", number, block,
+				      error);
+}
+
+int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,
+		       const struct sde__range *range, uint64_t *out, struct sde_error *error)
+{
+	struct sde__reader *reader = cursor->reader;
+	uint64_t *block, loaded = NO_CHUNK;
+	bool from_files = false;
+	int ret = 0;
+
+	block = malloc(SDE__TIME_BLOCK * sizeof(*block));
+	if (!block)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	for (uint64_t i = 0; i < range->count && !ret; i++) {
+		const uint64_t index = range->start + i * range->step;
+
+		if (index >= reader->metadata.snapshots) {
+			ret = column_tail(cursor, column, index, &out[i], error);
+			continue;
+		}
+		if (index / SDE__TIME_BLOCK != loaded) {
+			loaded = index / SDE__TIME_BLOCK;
+			ret = read_block(reader, column, loaded, block, error);
+		}
+		out[i] = block[index % SDE__TIME_BLOCK];
+		from_files = true;
+	}
+	free(block);
+	/* a block has no epoch of its own */
+	if (!ret && from_files)
+		ret = check_stale(reader, error);
+	return ret;
+}
+
+/* 0: done; 1: the ring no longer has it; -ERANGE. */
+static int state_from_ring(struct sde__cursor *cursor, uint64_t index, void *bytes, size_t *n,
+			   struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	const size_t room = *n;
+	struct sde__slot_head head;
+	int ret;
+
+	ret = head_from_ring(cursor, index, &head, error);
+	if (ret)
+		return ret;
+	*n = head.state_size;
+	if (room < head.state_size)
+		return -ERANGE;
+	ret = sde__ring_reader_read(reader->ring, index, SDE__SLOT_STATE_OFFSET, bytes,
+				    head.state_size, error);
+	if (ret)
+		return ret;
+	ret = sde__ring_reader_intact(reader->ring, index, reader->metadata.epoch, error);
+	if (ret)
+		return ret < 0 ? ret : 0;
+	*n = room;
+	return 1;
+}
+
+int sde__reader_state(struct sde__cursor *cursor, uint64_t index, void *bytes, size_t *n,
+		      struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	const uint64_t size = reader->metadata.geometry.chunk_size;
+	const size_t room = *n;
+	uint32_t inside;
+	int ret = 1;
+
+	if (reader->ring && index >= reader->filed)
+		ret = state_from_ring(cursor, index, bytes, n, error);
+	if (ret != 1)
+		return ret;
+	inside = (uint32_t)(index % size);
+	ret = open_chunk(cursor, index / size, (uint64_t)inside + 1, error);
+	if (!ret)
+		ret = need_side(cursor, error);
+	if (ret)
+		return ret;
+	*n = cursor->file.side.state_size[inside];
+	if (room < *n)
+		return -ERANGE;
+	if (*n)
+		memcpy(bytes, sde__side_state(&cursor->file.side, inside), *n);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------
+ * whole chunks
+ */
+
+/* The payload of snapshot `index` from the ring into a slot of another layout. */
+static int slot_from_ring(struct sde__cursor *cursor, uint64_t index,
+			  const struct sde__slot_layout *layout, unsigned char *slot,
+			  struct sde_error *error)
+{
+	const struct sde__ring_reader *ring = cursor->reader->ring;
+	const struct sde__slot_layout *from = &ring->header.layout;
+	const struct sde__geometry *g = &layout->geometry;
+	const size_t item = sde__dtype_size(g->dtype), n = sde__snapshot_bytes(g);
+	const uint64_t counts[3] = { g->dimension, g->trajectories, 1 };
+	const int64_t to_strides[3] = { (int64_t)layout->dimension_stride,
+					(int64_t)layout->trajectory_stride, 0 };
+	const int64_t from_strides[3] = { (int64_t)from->dimension_stride,
+					  (int64_t)from->trajectory_stride, 0 };
+	unsigned char *payload = slot + layout->payload_offset;
+	int ret;
+
+	/* head and state are laid out alike: the capacities are equal */
+	ret = sde__ring_reader_read(ring, index, 0, slot,
+				    SDE__SLOT_STATE_OFFSET + layout->state_capacity, error);
+	if (ret)
+		return ret;
+	if (from->order == layout->order)
+		return sde__ring_reader_read(ring, index, from->payload_offset, payload, n, error);
+	if (!cursor->payload)
+		cursor->payload = malloc(n);
+	if (!cursor->payload)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = sde__ring_reader_read(ring, index, from->payload_offset, cursor->payload, n, error);
+	if (!ret)
+		sde__strided_copy(item, counts, payload, to_strides, cursor->payload, from_strides);
+	return ret;
+}
+
+static int slots_from_file(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
+			   const struct sde__slot_layout *layout, unsigned char *slots,
+			   struct sde_error *error)
+{
+	const struct sde__side *side = &cursor->file.side;
+	const unsigned char *state;
+	int ret;
+
+	ret = open_chunk(cursor, chunk, count, error);
+	if (!ret)
+		ret = need_side(cursor, error);
+	if (ret)
+		return ret;
+	state = side->states;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct sde__slot_head head = { side->time[i], side->iteration[i],
+						     side->state_size[i] };
+
+		if (head.state_size > layout->state_capacity)
+			return sde__fail(error, SDE_E_CORRUPT, "'%s': the states have impossible sizes",
+					 cursor->file.place);
+		sde__slot_head_write(slots + i * layout->slot_size, &head);
+		memcpy(slots + i * layout->slot_size + SDE__SLOT_STATE_OFFSET, state, head.state_size);
+		state += head.state_size;
+	}
+	for (uint64_t inner = 0; inner < cursor->file.inner_count && !ret; inner++) {
+		ret = need_inner(cursor, inner, error);
+		if (!ret)
+			sde__scatter(&layout->geometry, cursor->inner[inner], inner, count,
+				     slots + layout->payload_offset, layout->slot_size,
+				     layout->dimension_stride, layout->trajectory_stride);
+	}
+	return ret;
+}
+
+int sde__reader_slots(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
+		      const struct sde__slot_layout *layout, unsigned char *slots,
+		      struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	const uint64_t size = layout->geometry.chunk_size;
+	uint64_t filed = reader->filed > chunk * size ? reader->filed - chunk * size : 0;
+	int ret = 0;
+
+	if (filed > count)
+		filed = count;
+	if (filed)
+		ret = slots_from_file(cursor, chunk, filed, layout, slots, error);
+	for (uint64_t i = filed; i < count && !ret; i++)
+		ret = slot_from_ring(cursor, chunk * size + i, layout, slots + i * layout->slot_size,
+				     error);
+	return ret;
+}
+
+int sde__reader_verify(struct sde__cursor *cursor, uint64_t chunk, struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	const uint64_t size = reader->metadata.geometry.chunk_size;
+	const uint64_t here = reader->filed - chunk * size;
+	int ret;
+
+	ret = open_chunk(cursor, chunk, here < size ? here : size, error);
+	if (!ret)
+		ret = need_side(cursor, error);
+	for (uint64_t inner = 0; inner < cursor->file.inner_count && !ret; inner++)
+		ret = need_inner(cursor, inner, error);
+	return ret;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/* Array handles over a store: see dataset.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "dataset.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_BUDGET ((size_t)256 << 20)
+
+struct dataset {
+	struct sde__reader *reader;
+	enum sde__dataset which;
+	pthread_mutex_t lock;		/* guards cursor */
+	struct sde__cursor cursor;
+	void *copy;			/* sde_array_map's, malloc'd ... */
+	void *file;			/* ... or a mapped chunk file */
+	size_t file_size;
+};
+
+static int read_with(struct sde__cursor *cursor, enum sde__dataset which,
+		     const struct sde__range *range, void *out, struct sde_error *error)
+{
+	switch (which) {
+	case SDE__DATASET_DATA:
+		return sde__reader_data(cursor, range, out, error);
+	case SDE__DATASET_TIME:
+		return sde__reader_column(cursor, SDE__COLUMN_TIME, range, out, error);
+	default:
+		return sde__reader_column(cursor, SDE__COLUMN_ITERATION, range, out, error);
+	}
+}
+
+static int dataset_read(void *self, const struct sde__range *range, void *out,
+			struct sde_error *error)
+{
+	struct dataset *dataset = self;
+	struct sde__cursor own;
+	int ret;
+
+	if (!pthread_mutex_trylock(&dataset->lock)) {
+		ret = read_with(&dataset->cursor, dataset->which, range, out, error);
+		pthread_mutex_unlock(&dataset->lock);
+		return ret;
+	}
+	ret = sde__cursor_init(&own, dataset->reader, error);
+	if (ret)
+		return ret;
+	ret = read_with(&own, dataset->which, range, out, error);
+	sde__cursor_free(&own);
+	return ret;
+}
+
+/* The whole array in memory, C order. */
+static int copy_all(struct dataset *dataset, size_t budget, const uint64_t *shape, unsigned ndim,
+		    size_t item, struct sde_error *error)
+{
+	struct sde__range range[3];
+	uint64_t bytes = item;
+
+	for (unsigned i = 0; i < ndim; i++) {
+		range[i] = (struct sde__range){ 0, shape[i], 1 };
+		if (__builtin_mul_overflow(bytes, shape[i], &bytes))
+			bytes = UINT64_MAX;
+	}
+	if (bytes > (budget ? budget : DEFAULT_BUDGET))
+		return sde__fail(error, -ENOMEM, "the array takes %" PRIu64 " bytes, over the budget of %zu",
+				 bytes, budget ? budget : DEFAULT_BUDGET);
+	dataset->copy = malloc((size_t)bytes);
+	if (!dataset->copy)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	return dataset_read(dataset, range, dataset->copy, error);
+}
+
+/* All of the array in one raw inner chunk of a chunk file: mapped in place. */
+static int map_file(struct dataset *dataset, const void **base, struct sde_error *error)
+{
+	const struct sde__io *io = dataset->reader->io;
+	struct sde__shard_reader *file = &dataset->cursor.file;
+	int ret;
+
+	ret = sde__reader_verify(&dataset->cursor, 0, error);
+	if (ret)
+		return ret;
+	dataset->file_size = (size_t)file->size;
+	ret = io->map(io->ctx, file->fd, dataset->file_size, false, &dataset->file);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot map '%s'", file->place);
+	*base = (const unsigned char *)dataset->file + file->table[0];
+	return 0;
+}
+
+/* Does file 0 hold the whole array as one uncompressed inner chunk? */
+static bool is_one_raw_chunk(const struct sde__reader *reader)
+{
+	const struct sde__geometry *g = &reader->metadata.geometry;
+
+	return reader->metadata.codec == SDE_CODEC_NONE && sde__inner_count(g) == 1 &&
+	       reader->snapshots <= g->chunk_size && reader->snapshots <= reader->filed;
+}
+
+static int map_data(struct dataset *dataset, size_t budget, const void **base, int64_t *strides,
+		    struct sde_error *error)
+{
+	const struct sde__reader *reader = dataset->reader;
+	const struct sde__geometry *g = &reader->metadata.geometry;
+	const size_t item = sde__dtype_size(g->dtype);
+	const uint64_t shape[3] = { g->dimension, g->trajectories, reader->snapshots };
+	int ret;
+
+	/* with a codec, what is in a file is compressed; the ring never is */
+	if (reader->metadata.codec != SDE_CODEC_NONE && reader->filed)
+		return sde__fail(error, SDE_E_UNSUPPORTED,
+				 "'%s' has compressed chunks, which cannot be mapped: use sde_array_read",
+				 reader->home.path);
+	strides[2] = (int64_t)item;
+	if (is_one_raw_chunk(reader)) {
+		strides[1] = (int64_t)(item * g->chunk_size);
+		strides[0] = strides[1] * (int64_t)g->inner_width;
+		pthread_mutex_lock(&dataset->lock);
+		ret = map_file(dataset, base, error);
+		pthread_mutex_unlock(&dataset->lock);
+		return ret;
+	}
+	strides[1] = (int64_t)(item * reader->snapshots);
+	strides[0] = strides[1] * (int64_t)g->trajectories;
+	ret = copy_all(dataset, budget, shape, 3, item, error);
+	*base = dataset->copy;
+	return ret;
+}
+
+static int dataset_map(void *self, size_t budget, const void **base, int64_t *strides,
+		       struct sde_error *error)
+{
+	struct dataset *dataset = self;
+	int ret;
+
+	if (dataset->which == SDE__DATASET_DATA) {
+		ret = map_data(dataset, budget, base, strides, error);
+	} else {
+		strides[0] = 8;
+		ret = copy_all(dataset, budget, &dataset->reader->snapshots, 1, 8, error);
+		*base = dataset->copy;
+	}
+	if (ret) {
+		free(dataset->copy);
+		dataset->copy = NULL;
+		*base = NULL;
+	}
+	return ret;
+}
+
+static void dataset_release(void *self)
+{
+	struct dataset *dataset = self;
+	const struct sde__io *io = dataset->reader->io;
+
+	if (dataset->file)
+		io->unmap(io->ctx, dataset->file, dataset->file_size);
+	free(dataset->copy);
+	sde__cursor_free(&dataset->cursor);
+	sde__reader_unref(dataset->reader);
+	pthread_mutex_destroy(&dataset->lock);
+	free(dataset);
+}
+
+int sde__dataset_new(struct sde_array **out, struct sde__reader *reader, enum sde__dataset which,
+		     struct sde_error *error)
+{
+	static const struct sde__array_source source = {
+		.read = dataset_read, .map = dataset_map, .release = dataset_release,
+	};
+	const struct sde__geometry *g = &reader->metadata.geometry;
+	const uint64_t data_shape[3] = { g->dimension, g->trajectories, reader->snapshots };
+	struct dataset *dataset = calloc(1, sizeof(*dataset));
+	int ret;
+
+	*out = NULL;
+	if (!dataset)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	pthread_mutex_init(&dataset->lock, NULL);
+	dataset->reader = sde__reader_ref(reader);
+	dataset->which = which;
+	ret = sde__cursor_init(&dataset->cursor, reader, error);
+	if (!ret && which == SDE__DATASET_DATA)
+		ret = sde__array_new(out, &source, dataset, g->dtype, 3, data_shape);
+	else if (!ret)
+		ret = sde__array_new(out, &source, dataset,
+				     which == SDE__DATASET_TIME ? SDE_FLOAT64 : SDE_INT64, 1,
+				     &reader->snapshots);
+	if (ret) {
+		dataset_release(dataset);
+		return sde__fail(error, ret, "out of memory");
+	}
+	return 0;
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The transpose between slots and inner chunks. Guards the bytes (it copies,
+ * never computes: NaN payloads and -0.0 pass) and the memory bandwidth: every
+ * cache line on either side is to be moved about once.
+ */
+#include "gather.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "chunks are little-endian and gather does not swap bytes"
+#endif
+
+#define CACHE_LINE 64	/* bytes */
+
+/* Rows up to this are copied item by item: a call to memcpy costs more. */
+#define SHORT_ROW 64	/* bytes */
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* One axis of a block: its length, and its strides in bytes. */
+struct axis {
+	uint64_t count;
+	int64_t to, from;
+};
+
+static ALWAYS_INLINE uint64_t distance(int64_t stride)
+{
+	return stride < 0 ? 0 - (uint64_t)stride : (uint64_t)stride;
+}
+
+/* i * stride bytes from base; the address is in the block, so this cannot overflow. */
+static ALWAYS_INLINE char *at(char *base, uint64_t i, int64_t stride)
+{
+	return base + (int64_t)i * stride;
+}
+
+static ALWAYS_INLINE const char *at_const(const char *base, uint64_t i, int64_t stride)
+{
+	return base + (int64_t)i * stride;
+}
+
+/* ------------------------------------------------------------------------
+ * Kernels. `item` is a constant wherever these are inlined.
+ */
+
+/* One row: the axis is the fastest on both sides. */
+static ALWAYS_INLINE void copy_row(size_t item, struct axis x, char *restrict to,
+				   const char *restrict from)
+{
+	if (x.to == (int64_t)item && x.from == (int64_t)item) {
+		if (x.count * item > SHORT_ROW) {
+			memcpy(to, from, x.count * item);
+			return;
+		}
+		for (size_t i = 0; i < x.count; i++)
+			memcpy(to + i * item, from + i * item, item);
+		return;
+	}
+	for (uint64_t i = 0; i < x.count; i++)
+		memcpy(at(to, i, x.to), at_const(from, i, x.from), item);
+}
+
+/*
+ * One tile: `a` is the fastest axis of `to`, `b` of `from`. A row on the side of
+ * the far streams (one cache line of a whole tile) is used up or filled at once,
+ * so that only the lines of the other side have to stay: strides that are
+ * multiples of 4 KiB put all lines of a side into one set of the L1 cache.
+ */
+static ALWAYS_INLINE void copy_tile(size_t item, bool a_outermost, struct axis a,
+				    struct axis b, char *restrict to,
+				    const char *restrict from)
+{
+	struct axis x = a_outermost ? a : b, y = a_outermost ? b : a;
+
+	for (uint64_t i = 0; i < x.count; i++) {
+		char *t = at(to, i, x.to);
+		const char *f = at_const(from, i, x.from);
+
+		for (uint64_t j = 0; j < y.count; j++)
+			memcpy(at(t, j, y.to), at_const(f, j, y.from), item);
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * Plans
+ */
+
+/*
+ * A block whose fastest axes differ. In both directions one side is a handful
+ * of far-apart streams (the slots: each snapshot its own pages), so the axis that
+ * is slowest on either side is blocked outermost and the other runs through:
+ * `width` streams that the hardware can prefetch, each read or written once.
+ */
+struct plan {
+	struct axis a;		/* fastest of `to` */
+	struct axis b;		/* fastest of `from` */
+	struct axis c;		/* the third */
+	bool a_outermost;	/* blocks of a around blocks of b, or the reverse */
+	bool c_innermost;	/* c within the two, or between them */
+};
+
+/* All tiles along c, k ... k_end, at (i, j). */
+static ALWAYS_INLINE void copy_tiles(size_t item, const struct plan *p, uint64_t i,
+				     uint64_t j, uint64_t k, uint64_t k_end,
+				     char *restrict to, const char *restrict from)
+{
+	const uint64_t width = CACHE_LINE / item;
+	const int64_t step = (int64_t)item;
+	struct axis a = p->a, b = p->b;
+	bool whole = a.count - i >= width && b.count - j >= width &&
+		     a.to == step && b.from == step;
+
+	to = at(at(to, i, a.to), j, b.to);
+	from = at_const(at_const(from, i, a.from), j, b.from);
+	a.count = a.count - i < width ? a.count - i : width;
+	b.count = b.count - j < width ? b.count - j : width;
+	for (; k < k_end; k++) {
+		char *t = at(to, k, p->c.to);
+		const char *f = at_const(from, k, p->c.from);
+
+		/* the same call with constants, for the compiler to unroll */
+		if (whole && p->a_outermost)
+			copy_tile(item, true, (struct axis){ width, step, a.from },
+				  (struct axis){ width, b.to, step }, t, f);
+		else if (whole)
+			copy_tile(item, false, (struct axis){ width, step, a.from },
+				  (struct axis){ width, b.to, step }, t, f);
+		else
+			copy_tile(item, p->a_outermost, a, b, t, f);
+	}
+}
+
+static ALWAYS_INLINE void run_plan(size_t item, const struct plan *p,
+				   char *restrict to, const char *restrict from)
+{
+	const uint64_t width = CACHE_LINE / item;
+	uint64_t outer = p->a_outermost ? p->a.count : p->b.count;
+	uint64_t inner = p->a_outermost ? p->b.count : p->a.count;
+	uint64_t middle = p->c_innermost ? 1 : p->c.count;
+
+	for (uint64_t x = 0; x < outer; x += width)
+		for (uint64_t k = 0; k < middle; k++)
+			for (uint64_t y = 0; y < inner; y += width)
+				copy_tiles(item, p, p->a_outermost ? x : y,
+					   p->a_outermost ? y : x, k,
+					   p->c_innermost ? p->c.count : k + 1, to, from);
+}
+
+/* rows[0] is the fastest axis of both sides, rows[2] the slowest. */
+static ALWAYS_INLINE void run_rows(size_t item, const struct axis rows[3],
+				   char *restrict to, const char *restrict from)
+{
+	for (uint64_t i = 0; i < rows[2].count; i++) {
+		char *t = at(to, i, rows[2].to);
+		const char *f = at_const(from, i, rows[2].from);
+
+		for (uint64_t j = 0; j < rows[1].count; j++)
+			copy_row(item, rows[0], at(t, j, rows[1].to),
+				 at_const(f, j, rows[1].from));
+	}
+}
+
+static uint64_t weight(struct axis x)
+{
+	uint64_t to = distance(x.to), from = distance(x.from);
+
+	return to > from ? to : from;
+}
+
+/* Whether `outer` continues where `inner` ends, on both sides. */
+static bool joins(struct axis outer, struct axis inner)
+{
+	return (uint64_t)outer.to == inner.count * (uint64_t)inner.to &&
+	       (uint64_t)outer.from == inner.count * (uint64_t)inner.from;
+}
+
+/* Join two of the n axes if any two make one run; returns how many are left. */
+static unsigned join_two(struct axis axes[3], unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned j = 0; j < n; j++) {
+			if (i == j || !joins(axes[i], axes[j]))
+				continue;
+			axes[j].count *= axes[i].count;
+			axes[i] = axes[n - 1];
+			return n - 1;
+		}
+	return n;
+}
+
+/*
+ * Drop axes of length 1, whose strides mean nothing, and join axes that make one
+ * run. Returns how many are left; they come first, behind them axes of length 1.
+ */
+static unsigned simplify(struct axis axes[3])
+{
+	unsigned n = 0, before;
+
+	for (unsigned i = 0; i < 3; i++)
+		if (axes[i].count > 1)
+			axes[n++] = axes[i];
+	do {
+		before = n;
+		n = join_two(axes, n);
+	} while (n < before);
+	for (unsigned i = n; i < 3; i++)
+		axes[i] = (struct axis){ 1, 0, 0 };
+	return n;
+}
+
+static void swap(struct axis *x, struct axis *y)
+{
+	struct axis kept = *x;
+
+	*x = *y;
+	*y = kept;
+}
+
+/*
+ * Put the fastest axis of `to` first and, unless it is the same one, the fastest
+ * of `from` second. Returns whether it is the same.
+ */
+static bool order(struct axis axes[3], unsigned n)
+{
+	unsigned a = 0, b = 0;
+
+	for (unsigned i = 1; i < n; i++)
+		if (distance(axes[i].to) < distance(axes[a].to))
+			a = i;
+	swap(&axes[0], &axes[a]);
+	for (unsigned i = 1; i < n; i++)
+		if (distance(axes[i].from) < distance(axes[b].from))
+			b = i;
+	if (b > 0) {
+		swap(&axes[1], &axes[b]);
+		return false;
+	}
+	if (n == 3 && weight(axes[2]) < weight(axes[1]))
+		swap(&axes[1], &axes[2]);
+	return true;
+}
+
+static ALWAYS_INLINE void copy_block(size_t item, struct axis axes[3], unsigned n,
+				     char *restrict to, const char *restrict from)
+{
+	struct plan plan;
+
+	if (order(axes, n)) {
+		run_rows(item, axes, to, from);
+		return;
+	}
+	plan.a = axes[0];
+	plan.b = axes[1];
+	plan.c = axes[2];
+	plan.a_outermost = weight(plan.a) >= weight(plan.b);
+	plan.c_innermost = weight(plan.c) < weight(plan.a_outermost ? plan.b : plan.a);
+	run_plan(item, &plan, to, from);
+}
+
+void sde__strided_copy(size_t item, const uint64_t count[3], void *to,
+		       const int64_t to_strides[3], const void *from,
+		       const int64_t from_strides[3])
+{
+	struct axis axes[3];
+	unsigned n;
+
+	for (unsigned i = 0; i < 3; i++) {
+		if (count[i] == 0)
+			return;
+		axes[i] = (struct axis){ count[i], to_strides[i], from_strides[i] };
+	}
+	n = simplify(axes);
+	if (item == 8)
+		copy_block(8, axes, n, to, from);
+	else
+		copy_block(4, axes, n, to, from);
+}
+
+/* ------------------------------------------------------------------------
+ * Inner chunks
+ */
+
+/* The byte strides of an inner chunk, [d][n][t]. */
+static void chunk_strides(const struct sde__geometry *g, int64_t strides[3])
+{
+	int64_t item = (int64_t)sde__dtype_size(g->dtype);
+
+	strides[2] = item;
+	strides[1] = item * (int64_t)g->chunk_size;
+	strides[0] = strides[1] * (int64_t)g->inner_width;
+}
+
+/* How many trajectories of inner chunk `inner` exist; the rest of n is padding. */
+static uint64_t width_of(const struct sde__geometry *g, uint64_t inner)
+{
+	uint64_t left = g->trajectories - inner * g->inner_width;
+
+	return left < g->inner_width ? left : g->inner_width;
+}
+
+/* `count` quiet NaNs: the arrays' fill value. */
+static void fill(size_t item, char *out, uint64_t count)
+{
+	const uint64_t nan8 = UINT64_C(0x7ff8000000000000);
+	const uint32_t nan4 = UINT32_C(0x7fc00000);
+
+	if (item == 8)
+		for (uint64_t i = 0; i < count; i++)
+			memcpy(out + i * 8, &nan8, 8);
+	else
+		for (uint64_t i = 0; i < count; i++)
+			memcpy(out + i * 4, &nan4, 4);
+}
+
+/* What no slot gives: behind `count` in each row, all of the rows behind `width`. */
+static void fill_padding(const struct sde__geometry *g, uint64_t width, uint64_t count,
+			 char *out)
+{
+	size_t item = sde__dtype_size(g->dtype);
+	uint64_t t = g->chunk_size;
+
+	if (count == t && width == g->inner_width)
+		return;
+	for (uint64_t d = 0; d < g->dimension; d++) {
+		char *plane = out + d * g->inner_width * t * item;
+
+		for (uint64_t n = 0; count < t && n < width; n++)
+			fill(item, plane + (n * t + count) * item, t - count);
+		fill(item, plane + width * t * item, (g->inner_width - width) * t);
+	}
+}
+
+void sde__gather(const struct sde__geometry *geometry, const struct sde__slots *slots,
+		 uint64_t inner, void *out)
+{
+	uint64_t width = width_of(geometry, inner);
+	const uint64_t count[3] = { geometry->dimension, width, slots->count };
+	const int64_t from[3] = { (int64_t)slots->dimension_stride,
+				  (int64_t)slots->trajectory_stride,
+				  (int64_t)slots->slot_size };
+	int64_t to[3];
+
+	chunk_strides(geometry, to);
+	fill_padding(geometry, width, slots->count, out);
+	if (slots->count == 0)
+		return;
+	sde__strided_copy(sde__dtype_size(geometry->dtype), count, out, to,
+			  (const char *)slots->payload +
+			  inner * geometry->inner_width * slots->trajectory_stride, from);
+}
+
+void sde__scatter(const struct sde__geometry *geometry, const void *chunk, uint64_t inner,
+		  uint64_t count, void *payload, size_t slot_size, size_t dimension_stride,
+		  size_t trajectory_stride)
+{
+	const uint64_t counts[3] = { geometry->dimension, width_of(geometry, inner), count };
+	const int64_t to[3] = { (int64_t)dimension_stride, (int64_t)trajectory_stride,
+				(int64_t)slot_size };
+	int64_t from[3];
+
+	if (count == 0)
+		return;
+	chunk_strides(geometry, from);
+	sde__strided_copy(sde__dtype_size(geometry->dtype), counts,
+			  (char *)payload + inner * geometry->inner_width * trajectory_stride,
+			  to, chunk, from);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sizes of a store: how the (d_X, N, M) array is cut.
+ *
+ *	chunk		T snapshots; on disk one shard (d_X, W, T)
+ *	inner chunk	(d_X, n, T), C order [d][n][t], compressed one by one
+ *	W		N rounded up to a multiple of n; W / n inner chunks a shard
+ *
+ * A geometry that passed sde__geometry_check cannot overflow in any of the
+ * products below.
+ */
+#ifndef SDE_LIB_GEOMETRY_H
+#define SDE_LIB_GEOMETRY_H
+
+#include "error.h"
+
+struct sde__geometry {
+	uint64_t dimension;	/* d_X */
+	uint64_t trajectories;	/* N */
+	uint64_t chunk_size;	/* T */
+	uint64_t inner_width;	/* n */
+	enum sde_dtype dtype;
+};
+
+/* Bytes of one number: 4 or 8; 0 for an unknown dtype. */
+size_t sde__dtype_size(enum sde_dtype dtype);
+
+/*
+ * Fill in the defaults for chunk_size and inner_width where they are 0, then
+ * check. DESIGN: a chunk of about 16 MiB (T at most 2^20), an inner chunk of
+ * about 512 KiB, n a multiple of 8 where N allows it.
+ */
+int sde__geometry_choose(struct sde__geometry *geometry, struct sde_error *error);
+
+/*
+ * -EINVAL with a sentence for zero sizes, n > N rounded up to 8, an inner chunk
+ * over 2 GiB (blosc's limit), a T over 2^31, or sizes that overflow.
+ */
+int sde__geometry_check(const struct sde__geometry *geometry, struct sde_error *error);
+
+size_t sde__snapshot_bytes(const struct sde__geometry *geometry);	/* d N item */
+uint64_t sde__shard_width(const struct sde__geometry *geometry);	/* W */
+uint64_t sde__inner_count(const struct sde__geometry *geometry);	/* W / n */
+size_t sde__inner_bytes(const struct sde__geometry *geometry);		/* d n T item */
+
+#endif

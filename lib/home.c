@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: MIT */
+/* The directories of a store: opened, made, put in place. See home.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "home.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RING_NAME ".ring"
+#define LOCK_NAME "lock"
+
+void sde__home_init(struct sde__home *home, const struct sde__io *io)
+{
+	memset(home, 0, sizeof(*home));
+	home->io = io;
+	home->root = home->time = home->time_blocks = home->iteration = -1;
+	home->iteration_blocks = home->data = home->shards = -1;
+	home->ring = home->lock = home->parent = -1;
+}
+
+static void close_one(struct sde__home *home, int *fd)
+{
+	if (*fd >= 0)
+		home->io->close(home->io->ctx, *fd);
+	*fd = -1;
+}
+
+void sde__home_close(struct sde__home *home)
+{
+	close_one(home, &home->time_blocks);
+	close_one(home, &home->time);
+	close_one(home, &home->iteration_blocks);
+	close_one(home, &home->iteration);
+	close_one(home, &home->shards);
+	close_one(home, &home->lock);
+	close_one(home, &home->ring);
+	close_one(home, &home->data);
+	close_one(home, &home->root);
+	close_one(home, &home->parent);
+	free(home->path);
+	free(home->name);
+	free(home->temporary);
+	home->path = home->name = home->temporary = NULL;
+}
+
+/* The length of path without its last component; 0 if it has no slash. */
+static size_t parent_length(const char *path, size_t *end)
+{
+	size_t n = strlen(path);
+
+	while (n > 1 && path[n - 1] == '/')
+		n--;
+	*end = n;
+	while (n && path[n - 1] != '/')
+		n--;
+	return n;
+}
+
+char *sde__home_parent_path(const char *path)
+{
+	size_t end;
+	const size_t n = parent_length(path, &end);
+
+	return n ? strndup(path, n) : strdup(".");
+}
+
+static int open_directory(struct sde__home *home, int dir, const char *name, int *fd,
+			  struct sde_error *error)
+{
+	*fd = home->io->open_at(home->io->ctx, dir, name, O_RDONLY | O_DIRECTORY);
+	if (*fd >= 0)
+		return 0;
+	if (*fd == -ENOENT || *fd == -ENOTDIR || *fd == -ELOOP)
+		return sde__fail(error, SDE_E_CORRUPT, "'%s' has no directory '%s'", home->path, name);
+	return sde__fail_why(error, *fd, "cannot open directory '%s' of '%s'", name, home->path);
+}
+
+static int make_directory(struct sde__home *home, int dir, const char *name, int *fd,
+			  struct sde_error *error)
+{
+	const int ret = home->io->make_directory_at(home->io->ctx, dir, name);
+
+	if (ret)
+		return sde__fail_why(error, ret, "cannot make directory '%s' of '%s'", name, home->path);
+	return open_directory(home, dir, name, fd, error);
+}
+
+/* data/c/0/0: the two levels between are not kept open. */
+static int reach_shards(struct sde__home *home, bool make, struct sde_error *error)
+{
+	int (*step)(struct sde__home *, int, const char *, int *, struct sde_error *) =
+		make ? make_directory : open_directory;
+	int c = -1, zero = -1, ret;
+
+	ret = step(home, home->data, "c", &c, error);
+	if (!ret)
+		ret = step(home, c, "0", &zero, error);
+	if (!ret)
+		ret = step(home, zero, "0", &home->shards, error);
+	if (!ret && make)
+		ret = home->io->sync(home->io->ctx, zero);
+	if (!ret && make)
+		ret = home->io->sync(home->io->ctx, c);
+	close_one(home, &zero);
+	close_one(home, &c);
+	return ret;
+}
+
+int sde__home_enter_ring(struct sde__home *home, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+
+	close_one(home, &home->ring);
+	home->ring = io->open_at(io->ctx, home->data, RING_NAME, O_RDONLY | O_DIRECTORY);
+	if (home->ring >= 0)
+		return 0;
+	if (home->ring == -ENOENT) {
+		home->ring = -1;
+		return 0;
+	}
+	return sde__fail_why(error, home->ring, "cannot open '%s/data/.ring'", home->path);
+}
+
+int sde__home_enter(struct sde__home *home, struct sde_error *error)
+{
+	int ret;
+
+	ret = open_directory(home, home->root, "time", &home->time, error);
+	if (!ret)
+		ret = open_directory(home, home->time, "c", &home->time_blocks, error);
+	if (!ret)
+		ret = open_directory(home, home->root, "iteration", &home->iteration, error);
+	if (!ret)
+		ret = open_directory(home, home->iteration, "c", &home->iteration_blocks, error);
+	if (!ret)
+		ret = open_directory(home, home->root, "data", &home->data, error);
+	if (!ret)
+		ret = reach_shards(home, false, error);
+	return ret ? ret : sde__home_enter_ring(home, error);
+}
+
+int sde__home_open(struct sde__home *home, const char *path, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	struct sde__stat st;
+	int ret;
+
+	home->path = strdup(path);
+	if (!home->path)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = io->stat_at(io->ctx, -1, path, &st);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot open '%s'", path);
+	if (!st.is_directory)
+		return sde__fail(error, SDE_E_NOT_STORE, "'%s' is not a directory, so no Zarr store", path);
+	home->root = io->open_at(io->ctx, -1, path, O_RDONLY | O_DIRECTORY);
+	if (home->root < 0)
+		return sde__fail_why(error, home->root, "cannot open '%s'", path);
+	ret = io->stat_at(io->ctx, home->root, "zarr.json", &st);
+	if (ret == -ENOENT)
+		return sde__fail(error, SDE_E_NOT_STORE, "'%s' has no zarr.json: it is not a Zarr store",
+				 path);
+	return ret ? sde__fail_why(error, ret, "cannot open '%s/zarr.json'", path) : 0;
+}
+
+int sde__home_reopen(struct sde__home *home, const struct sde__home *from,
+		     struct sde_error *error)
+{
+	home->path = strdup(from->path);
+	if (!home->path)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	home->root = home->io->open_at(home->io->ctx, from->root, ".", O_RDONLY | O_DIRECTORY);
+	return home->root < 0 ? sde__fail_why(error, home->root, "cannot open '%s'", home->path) : 0;
+}
+
+static int found_one(void *ctx, const char *name)
+{
+	(void)ctx;
+	(void)name;
+	return 1;
+}
+
+/* What stands at `name` already: may it be replaced? Leaves *store true if it is a store. */
+static int check_target(struct sde__home *home, bool overwrite, bool *exists,
+			struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	struct sde__stat st;
+	int fd, ret;
+
+	*exists = false;
+	ret = io->stat_at(io->ctx, home->parent, home->name, &st);
+	if (ret == -ENOENT)
+		return 0;
+	if (ret)
+		return sde__fail_why(error, ret, "cannot stat '%s'", home->path);
+	if (!st.is_directory)
+		return sde__fail(error, overwrite ? SDE_E_NOT_STORE : -EEXIST,
+				 "'%s' exists and is not a directory", home->path);
+	fd = io->open_at(io->ctx, home->parent, home->name, O_RDONLY | O_DIRECTORY);
+	if (fd < 0)
+		return sde__fail_why(error, fd, "cannot open '%s'", home->path);
+	ret = io->list(io->ctx, fd, found_one, NULL);
+	io->close(io->ctx, fd);
+	if (ret < 0)
+		return sde__fail_why(error, ret, "cannot list '%s'", home->path);
+	if (!ret)
+		return 0;	/* an empty directory is as good as none */
+	*exists = true;
+	if (!overwrite)
+		return sde__fail(error, -EEXIST,
+				 "'%s' exists: set overwrite to replace a store, or resume it",
+				 home->path);
+	return 0;
+}
+
+static int split_path(struct sde__home *home, const char *path, struct sde_error *error)
+{
+	unsigned char salt[6];
+	size_t start, end;
+	char *parent;
+	int ret;
+
+	start = parent_length(path, &end);
+	home->path = strdup(path);
+	home->name = strndup(path + start, end - start);
+	home->temporary = malloc(NAME_MAX + 1);
+	parent = sde__home_parent_path(path);
+	if (!home->path || !home->name || !home->temporary || !parent) {
+		free(parent);
+		return sde__fail(error, -ENOMEM, "out of memory");
+	}
+	if (!*home->name || !strcmp(home->name, ".") || !strcmp(home->name, "..")) {
+		free(parent);
+		return sde__fail(error, -EINVAL, "save_directory '%s' names no new directory", path);
+	}
+	ret = home->io->random(home->io->ctx, salt, sizeof(salt));
+	if (ret) {
+		free(parent);
+		return sde__fail_why(error, ret, "no random numbers");
+	}
+	ret = snprintf(home->temporary, NAME_MAX + 1, ".%s.%02x%02x%02x%02x%02x%02x.new", home->name,
+		       salt[0], salt[1], salt[2], salt[3], salt[4], salt[5]);
+	if (ret > NAME_MAX) {
+		free(parent);
+		return sde__fail_why(error, -ENAMETOOLONG, "cannot make '%s'", path);
+	}
+	home->parent = home->io->open_at(home->io->ctx, -1, parent, O_RDONLY | O_DIRECTORY);
+	ret = home->parent < 0 ? home->parent : 0;
+	if (ret)
+		sde__fail_why(error, ret, "cannot open '%s'", parent);
+	free(parent);
+	return ret;
+}
+
+int sde__home_build(struct sde__home *home, const char *path, bool overwrite,
+		    struct sde_error *error)
+{
+	bool exists;
+	int ret;
+
+	ret = split_path(home, path, error);
+	if (!ret)
+		ret = check_target(home, overwrite, &exists, error);
+	if (ret)
+		return ret;
+	ret = home->io->make_directory_at(home->io->ctx, home->parent, home->temporary);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot make a directory beside '%s'", path);
+	ret = open_directory(home, home->parent, home->temporary, &home->root, error);
+	if (!ret)
+		ret = make_directory(home, home->root, "time", &home->time, error);
+	if (!ret)
+		ret = make_directory(home, home->time, "c", &home->time_blocks, error);
+	if (!ret)
+		ret = make_directory(home, home->root, "iteration", &home->iteration, error);
+	if (!ret)
+		ret = make_directory(home, home->iteration, "c", &home->iteration_blocks, error);
+	if (!ret)
+		ret = make_directory(home, home->root, "data", &home->data, error);
+	if (!ret)
+		ret = reach_shards(home, true, error);
+	return ret ? ret : sde__home_lock(home, error);
+}
+
+void sde__home_undo(struct sde__home *home)
+{
+	if (home->parent >= 0 && home->temporary && home->root >= 0)
+		sde__io_remove_tree(home->io, home->parent, home->temporary);
+}
+
+/* Put the new store where the old one is, in one instant if the system can. */
+static int exchange(struct sde__home *home, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	char aside[NAME_MAX + 1];
+	int ret;
+
+	ret = io->exchange_at(io->ctx, home->parent, home->temporary, home->parent, home->name);
+	if (ret != -EINVAL && ret != -ENOSYS) {
+		if (ret)
+			return sde__fail_why(error, ret, "cannot replace '%s'", home->path);
+		/* the old store now has the temporary name */
+		ret = sde__io_remove_tree(io, home->parent, home->temporary);
+		return ret ? sde__fail_why(error, ret, "cannot remove the old '%s', now '%s'",
+					   home->path, home->temporary) : 0;
+	}
+	if (snprintf(aside, sizeof(aside), "%.*s.old", NAME_MAX - 8, home->temporary) < 0)
+		return -ENAMETOOLONG;
+	ret = io->rename_at(io->ctx, home->parent, home->name, home->parent, aside);
+	if (!ret)
+		ret = io->rename_at(io->ctx, home->parent, home->temporary, home->parent, home->name);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot replace '%s'", home->path);
+	ret = sde__io_remove_tree(io, home->parent, aside);
+	return ret ? sde__fail_why(error, ret, "cannot remove the old '%s', now '%s'", home->path,
+				   aside) : 0;
+}
+
+/* Nobody may be writing the store that is to go: hold its lock meanwhile. */
+static int replace_old(struct sde__home *home, struct sde_error *error)
+{
+	struct sde__home old;
+	int ret;
+
+	sde__home_init(&old, home->io);
+	ret = sde__home_open(&old, home->path, error);
+	if (!ret)
+		ret = sde__home_enter(&old, error);
+	if (!ret)
+		ret = sde__home_lock(&old, error);
+	if (!ret)
+		ret = exchange(home, error);
+	sde__home_close(&old);
+	return ret;
+}
+
+int sde__home_settle(struct sde__home *home, bool overwrite, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	bool exists;
+	int ret;
+
+	ret = io->sync(io->ctx, home->data);
+	if (!ret)
+		ret = io->sync(io->ctx, home->time);
+	if (!ret)
+		ret = io->sync(io->ctx, home->iteration);
+	if (!ret)
+		ret = io->sync(io->ctx, home->root);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot sync '%s'", home->path);
+	ret = check_target(home, overwrite, &exists, error);
+	if (ret)
+		return ret;
+	if (exists)
+		ret = replace_old(home, error);
+	else
+		ret = io->rename_at(io->ctx, home->parent, home->temporary, home->parent, home->name);
+	if (!ret)
+		ret = io->sync(io->ctx, home->parent);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot put '%s' in place", home->path);
+	close_one(home, &home->parent);
+	return 0;
+}
+
+/* "locked by process 123", as far as the lock's text tells. */
+static int say_locked(struct sde__home *home, int fd, struct sde_error *error)
+{
+	char pid[24] = { 0 };
+	size_t digits;
+
+	home->io->pread(home->io->ctx, fd, pid, sizeof(pid) - 1, 0);
+	digits = strspn(pid, "0123456789");
+	if (!digits || pid[digits] != '\n')
+		return sde__fail(error, SDE_E_LOCKED, "'%s' is being written by another process",
+				 home->path);
+	pid[digits] = '\0';
+	return sde__fail(error, SDE_E_LOCKED, "'%s' is being written by process %s", home->path, pid);
+}
+
+/* Is the file that was locked still the one that others would find? */
+static int lock_is_current(struct sde__home *home, int fd, bool *current)
+{
+	const struct sde__io *io = home->io;
+	struct sde__stat ours, named, ring, ring_named;
+	int ret;
+
+	ret = io->stat(io->ctx, fd, &ours);
+	if (!ret)
+		ret = io->stat(io->ctx, home->ring, &ring);
+	if (ret)
+		return ret;
+	*current = !io->stat_at(io->ctx, home->ring, LOCK_NAME, &named) &&
+		   named.inode == ours.inode && named.device == ours.device &&
+		   !io->stat_at(io->ctx, home->data, RING_NAME, &ring_named) &&
+		   ring_named.inode == ring.inode;
+	return 0;
+}
+
+static int try_lock(struct sde__home *home, bool *current, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	char pid[24];
+	int fd, ret;
+
+	*current = false;
+	ret = io->make_directory_at(io->ctx, home->data, RING_NAME);
+	if (ret && ret != -EEXIST)
+		return sde__fail_why(error, ret, "cannot make '%s/data/.ring'", home->path);
+	ret = sde__home_enter_ring(home, error);
+	if (ret || home->ring < 0)
+		return ret;
+	fd = io->open_at(io->ctx, home->ring, LOCK_NAME, O_RDWR | O_CREAT);
+	if (fd == -ENOENT)
+		return 0;	/* the directory has just been removed */
+	if (fd < 0)
+		return sde__fail_why(error, fd, "cannot open '%s/data/.ring/lock'", home->path);
+	ret = io->lock(io->ctx, fd);
+	if (ret == -EAGAIN)
+		ret = say_locked(home, fd, error);
+	else if (ret)
+		ret = sde__fail_why(error, ret, "cannot lock '%s/data/.ring/lock'", home->path);
+	else if ((ret = lock_is_current(home, fd, current)) != 0)
+		ret = sde__fail_why(error, ret, "cannot stat '%s/data/.ring/lock'", home->path);
+	if (ret || !*current) {
+		io->close(io->ctx, fd);
+		return ret;
+	}
+	home->lock = fd;
+	/* only for the sentence above: a failure here harms nothing */
+	snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
+	sde__io_write_all(io, fd, pid, strlen(pid), 0);
+	return 0;
+}
+
+int sde__home_lock(struct sde__home *home, struct sde_error *error)
+{
+	bool current = false;
+	int ret = 0;
+
+	/* a writer that closes removes lock and ring directory: start again */
+	for (int tries = 0; tries < 100 && !ret && !current; tries++)
+		ret = try_lock(home, &current, error);
+	if (!ret && !current)
+		ret = sde__fail(error, SDE_E_LOCKED, "'%s' is being written by another process",
+				home->path);
+	return ret;
+}
+
+int sde__home_is_locked(struct sde__home *home, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	int fd, ret;
+
+	if (home->ring < 0)
+		return 0;
+	fd = io->open_at(io->ctx, home->ring, LOCK_NAME, O_RDONLY);
+	if (fd == -ENOENT)
+		return 0;
+	if (fd < 0)
+		return sde__fail_why(error, fd, "cannot open '%s/data/.ring/lock'", home->path);
+	ret = io->is_locked(io->ctx, fd);
+	io->close(io->ctx, fd);
+	return ret < 0 ? sde__fail_why(error, ret, "cannot probe '%s/data/.ring/lock'", home->path) : ret;
+}
+
+int sde__home_leave_ring(struct sde__home *home, bool durable, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	int ret;
+
+	ret = io->remove_at(io->ctx, home->ring, LOCK_NAME, false);
+	if (!ret)
+		ret = io->remove_at(io->ctx, home->data, RING_NAME, true);
+	if (!ret && durable)
+		ret = io->sync(io->ctx, home->data);
+	close_one(home, &home->lock);
+	close_one(home, &home->ring);
+	return ret ? sde__fail_why(error, ret, "cannot remove '%s/data/.ring'", home->path) : 0;
+}

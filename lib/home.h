@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A store's directories, and its lock.
+ *
+ *	<save_directory>/		root
+ *	  time/c/			time, time_blocks
+ *	  iteration/c/			iteration, iteration_blocks
+ *	  data/				data
+ *	    c/0/0/			shards
+ *	    .ring/			ring (while a run lasts, or after it died)
+ *
+ * All are held as open directories: the process may change its working
+ * directory, and the store may be renamed, under a running writer. Nothing is
+ * ever opened through a symbolic link inside the store.
+ *
+ * The lock is an OFD lock on data/.ring/lock. It dies with its process; readers
+ * only ask whether somebody holds it.
+ */
+#ifndef SDE_LIB_HOME_H
+#define SDE_LIB_HOME_H
+
+#include "io.h"
+
+struct sde__home {
+	const struct sde__io *io;
+	char *path;		/* as the user gave it, for sentences */
+	int root, time, time_blocks, iteration, iteration_blocks, data, shards;
+	int ring;		/* -1: there is none */
+	int lock;		/* -1: not held */
+	/* only between build and settle */
+	int parent;
+	char *name, *temporary;
+};
+
+/* A home with nothing open. */
+void sde__home_init(struct sde__home *home, const struct sde__io *io);
+
+/* The directory `path` lies in, malloc'd; "." if the path has none. */
+char *sde__home_parent_path(const char *path);
+
+/*
+ * Make the directories of a new store beside `path`, under a temporary name;
+ * its parent directory exists. Takes the new store's lock. Refuses what
+ * overwrite must not touch: see sde_zarr_storage_create.
+ */
+int sde__home_build(struct sde__home *home, const char *path, bool overwrite,
+		    struct sde_error *error);
+
+/* Give it its name, and remove the store that had it. */
+int sde__home_settle(struct sde__home *home, bool overwrite, struct sde_error *error);
+
+/* Take back a build that was not settled. */
+void sde__home_undo(struct sde__home *home);
+
+/* Open the root of an existing store: -ENOENT, SDE_E_NOT_STORE. */
+int sde__home_open(struct sde__home *home, const char *path, struct sde_error *error);
+
+/* Open the root of a store that is open already once more. */
+int sde__home_reopen(struct sde__home *home, const struct sde__home *from,
+		     struct sde_error *error);
+
+/* Open all below the root. A missing directory is SDE_E_CORRUPT, but no ring is fine. */
+int sde__home_enter(struct sde__home *home, struct sde_error *error);
+
+/* Open data/.ring again if it is there (it comes and goes under a reader). */
+int sde__home_enter_ring(struct sde__home *home, struct sde_error *error);
+
+/* Make data/.ring if need be, and take the lock. SDE_E_LOCKED. */
+int sde__home_lock(struct sde__home *home, struct sde_error *error);
+
+/* 1 if another open file holds the lock, 0 if not. */
+int sde__home_is_locked(struct sde__home *home, struct sde_error *error);
+
+/* Remove lock and ring directory, whose other files are gone; gives up the lock. */
+int sde__home_leave_ring(struct sde__home *home, bool durable, struct sde_error *error);
+
+/* Closes everything, gives up the lock; removes nothing. */
+void sde__home_close(struct sde__home *home);
+
+#endif

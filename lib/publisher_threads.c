@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who takes the publisher's steps: worker threads, the sealer, and the syncer
+ * of those policies that promise a time. See publisher.h.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "publisher_state.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/*
+ * Policy `chunk`: a filled segment is durable within 100 ms. The workers have
+ * half of that; then the syncer does it.
+ */
+#define GRACE_NS UINT64_C(50000000)
+
+static void wait_until(struct sde__publisher *p, uint64_t when)
+{
+	struct timespec at;
+
+	if (when == UINT64_MAX) {
+		pthread_cond_wait(&p->changed, &p->lock);
+		return;
+	}
+	at.tv_sec = (time_t)(when / 1000000000);
+	at.tv_nsec = (long)(when % 1000000000);
+	pthread_cond_timedwait(&p->changed, &p->lock, &at);
+}
+
+static void *work(void *arg)
+{
+	struct sde__worker *worker = arg;
+	struct sde__publisher *p = worker->publisher;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->stop)
+		if (!sde__publisher_step(p, worker->roles, worker->raw))
+			wait_until(p, sde__publisher_wake_time(p, worker->roles));
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+/* When the ring is to be synced next, and how far. */
+static uint64_t sync_due(const struct sde__publisher *p, uint64_t last, uint64_t *upto)
+{
+	const struct sde__ring *ring = p->config.ring;
+
+	if (p->paused || p->failure.code)
+		return UINT64_MAX;
+	if (p->config.sync == SDE_SYNC_INTERVAL) {
+		*upto = sde__ring_get(ring, SDE__RING_COMMITTED);
+		return last + (uint64_t)p->config.sync_interval_ms * 1000000;
+	}
+	*upto = p->filled * ring->layout.geometry.chunk_size;
+	return p->unsynced_since ? p->unsynced_since + GRACE_NS : UINT64_MAX;
+}
+
+static void *sync_in_time(void *arg)
+{
+	struct sde__worker *worker = arg;
+	struct sde__publisher *p = worker->publisher;
+	uint64_t last = sde__publisher_now(), upto = 0;
+
+	pthread_mutex_lock(&p->lock);
+	while (!p->stop) {
+		const uint64_t due = sync_due(p, last, &upto), now = sde__publisher_now();
+		struct sde_error why = { 0 };
+
+		if (due > now) {
+			wait_until(p, due);
+			continue;
+		}
+		p->unsynced_since = 0;
+		p->active++;
+		pthread_mutex_unlock(&p->lock);
+		sde__ring_sync(p->config.ring, upto, &why);
+		last = sde__publisher_now();
+		pthread_mutex_lock(&p->lock);
+		p->active--;
+		pthread_cond_broadcast(&p->changed);
+		if (why.code && !p->failure.code) {
+			p->failure = why;
+			__atomic_store_n(&p->failed, why.code, __ATOMIC_RELEASE);
+		}
+	}
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+static int start_thread(struct sde__publisher *p, unsigned roles, struct sde_error *error)
+{
+	struct sde__worker *worker = &p->worker[p->workers];
+	sigset_t all, before;
+	int ret;
+
+	worker->publisher = p;
+	worker->roles = roles;
+	if (roles & SDE__ROLE_ENCODE) {
+		worker->raw = malloc(sde__inner_bytes(&p->config.metadata->geometry));
+		if (!worker->raw)
+			return sde__fail(error, -ENOMEM, "out of memory");
+	}
+	/* a thread inherits the mask: the program's handlers stay on its own */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	ret = pthread_create(&worker->thread, NULL, roles ? work : sync_in_time, worker);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (ret) {
+		free(worker->raw);
+		worker->raw = NULL;
+		return sde__fail_why(error, -ret, "cannot start a thread");
+	}
+	p->workers++;
+	return 0;
+}
+
+static int start_threads(struct sde__publisher *p, struct sde_error *error)
+{
+	const bool timed = p->config.sync == SDE_SYNC_CHUNK || p->config.sync == SDE_SYNC_INTERVAL;
+	int ret = 0;
+
+	if (p->config.synchronous) {
+		p->raw = malloc(sde__inner_bytes(&p->config.metadata->geometry));
+		return p->raw ? 0 : sde__fail(error, -ENOMEM, "out of memory");
+	}
+	p->worker = calloc((size_t)p->config.threads + 2, sizeof(*p->worker));
+	if (!p->worker)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < p->config.threads && !ret; i++)
+		ret = start_thread(p, SDE__ROLE_ENCODE, error);
+	if (!ret)
+		ret = start_thread(p, SDE__ROLE_SEAL, error);
+	if (!ret && timed)
+		ret = start_thread(p, 0, error);
+	return ret;
+}
+
+/* The state of a publisher that has published config.metadata->snapshots. */
+static int begin_from(struct sde__publisher *p, struct sde_error *error)
+{
+	const struct sde__publisher_config *c = &p->config;
+	const uint64_t snapshots = c->metadata->snapshots;
+	const uint64_t chunks = snapshots / c->metadata->geometry.chunk_size;
+	int ret;
+
+	p->filled = p->begun = chunks;
+	__atomic_store_n(&p->sealed, chunks, __ATOMIC_RELEASE);
+	p->held = p->published = snapshots;
+	p->target = p->partial_begun = p->unsynced_since = 0;
+	p->last_file = UINT64_MAX;
+	p->last_bytes = 0;
+	ret = sde__series_open(&p->time, c->io, c->home->time_blocks, "time",
+			       SDE__SERIES_TIME_FILL, snapshots, p->durable, error);
+	if (!ret)
+		ret = sde__series_open(&p->iteration, c->io, c->home->iteration_blocks, "iteration",
+				       SDE__SERIES_ITERATION_FILL, snapshots, p->durable, error);
+	return ret;
+}
+
+static void init_locks(struct sde__publisher *p)
+{
+	pthread_condattr_t monotonic;
+
+	pthread_mutex_init(&p->lock, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+}
+
+int sde__publisher_start(struct sde__publisher **out, const struct sde__publisher_config *config,
+			 struct sde_error *error)
+{
+	struct sde__publisher *p = calloc(1, sizeof(*p));
+	int ret = 0;
+
+	*out = NULL;
+	if (!p)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	p->config = *config;
+	p->durable = config->sync != SDE_SYNC_NONE;
+	init_locks(p);
+	for (int i = 0; i < SDE__JOBS && !ret; i++)
+		ret = sde__shard_init(&p->job[i].shard, &config->ring->layout, &config->codec, error);
+	if (!ret)
+		ret = begin_from(p, error);
+	if (!ret)
+		ret = start_threads(p, error);
+	if (ret) {
+		sde__publisher_stop(p);
+		return ret;
+	}
+	*out = p;
+	return 0;
+}
+
+void sde__publisher_add_counts(struct sde__publisher *p, uint64_t chunk_files, uint64_t stored_bytes)
+{
+	pthread_mutex_lock(&p->lock);
+	p->files = chunk_files;
+	p->bytes = stored_bytes;
+	pthread_mutex_unlock(&p->lock);
+}
+
+int sde__publisher_reset(struct sde__publisher *p, struct sde_error *error)
+{
+	int ret;
+
+	pthread_mutex_lock(&p->lock);
+	ret = begin_from(p, error);
+	p->paused = false;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+	return ret;
+}
+
+uint64_t sde__publisher_memory(const struct sde__slot_layout *layout,
+			       const struct sde__codec *codec, unsigned threads)
+{
+	return sizeof(struct sde__publisher) + SDE__JOBS * sde__shard_memory(layout, codec) +
+	       (uint64_t)threads * sde__inner_bytes(&layout->geometry);
+}
+
+void sde__publisher_stop(struct sde__publisher *p)
+{
+	if (!p)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->stop = true;
+	pthread_cond_broadcast(&p->changed);
+	pthread_mutex_unlock(&p->lock);
+	for (unsigned i = 0; i < p->workers; i++) {
+		pthread_join(p->worker[i].thread, NULL);
+		free(p->worker[i].raw);
+	}
+	for (int i = 0; i < SDE__JOBS; i++)
+		sde__shard_free(&p->job[i].shard);
+	pthread_cond_destroy(&p->changed);
+	pthread_mutex_destroy(&p->lock);
+	free(p->worker);
+	free(p->raw);
+	free(p);
+}

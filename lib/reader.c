@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening a store for reading, and holding on to it: see reader.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "reader.h"
+
+#include "assess.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TRIES 20	/* of a store that is being truncated, 10 ms apart */
+
+static unsigned nibble(char digit)
+{
+	return digit <= '9' ? (unsigned)(digit - '0') : (unsigned)(digit - 'a') + 10;
+}
+
+static int load(struct sde__reader *reader, bool locked_by_us, bool patient, enum sde_ring trust,
+		const struct sde__log *log, struct sde_error *error)
+{
+	struct sde__metadata *m = &reader->metadata;
+	int ret;
+
+	ret = sde__documents_read(&reader->home, m, error);
+	if (!ret)
+		ret = sde__home_enter(&reader->home, error);
+	if (ret)
+		return ret;
+	reader->codec = (struct sde__codec){
+		.id = m->codec, .item = sde__dtype_size(m->geometry.dtype), .checksum = m->checksum,
+	};
+	for (int i = 0; i < 16; i++)
+		reader->run[i] = (unsigned char)(nibble(m->run[2 * i]) << 4 | nibble(m->run[2 * i + 1]));
+	return sde__assess(reader, locked_by_us, patient, trust, log, error);
+}
+
+static void close_below_root(struct sde__home *home)
+{
+	int *const fds[] = { &home->time, &home->time_blocks, &home->iteration,
+			     &home->iteration_blocks, &home->data, &home->shards, &home->ring };
+
+	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
+		if (*fds[i] >= 0)
+			home->io->close(home->io->ctx, *fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+/* A truncate at work is over soon; only the last attempt takes what it finds. */
+static int load_patiently(struct sde__reader *reader, bool locked_by_us, enum sde_ring trust,
+			  const struct sde__log *log, struct sde_error *error)
+{
+	const struct timespec pause = { .tv_nsec = 10000000 };
+	int ret;
+
+	for (int tries = 0; ; tries++) {
+		ret = load(reader, locked_by_us, tries < TRIES, trust, log, error);
+		if (ret != SDE_E_STALE || tries == TRIES)
+			return ret;
+		sde__ring_reader_close(reader->ring);
+		reader->ring = NULL;
+		sde__metadata_clear(&reader->metadata);
+		close_below_root(&reader->home);
+		nanosleep(&pause, NULL);
+	}
+}
+
+static struct sde__reader *reader_new(const struct sde__io *io)
+{
+	struct sde__reader *reader = calloc(1, sizeof(*reader));
+
+	if (!reader)
+		return NULL;
+	reader->io = io;
+	reader->references = 1;
+	sde__home_init(&reader->home, io);
+	return reader;
+}
+
+static int finish(struct sde__reader **out, struct sde__reader *reader, int ret)
+{
+	if (ret) {
+		sde__reader_unref(reader);
+		reader = NULL;
+	}
+	*out = reader;
+	return ret;
+}
+
+int sde__reader_open(struct sde__reader **out, const struct sde__io *io, const char *path,
+		     enum sde_ring trust, const struct sde__log *log, struct sde_error *error)
+{
+	struct sde__reader *reader = reader_new(io);
+	int ret;
+
+	*out = NULL;
+	if (!reader)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = sde__home_open(&reader->home, path, error);
+	if (!ret)
+		ret = load_patiently(reader, false, trust, log, error);
+	return finish(out, reader, ret);
+}
+
+int sde__reader_reopen(struct sde__reader **out, const struct sde__home *home, bool locked_by_us,
+		       enum sde_ring trust, const struct sde__log *log, struct sde_error *error)
+{
+	struct sde__reader *reader = reader_new(home->io);
+	int ret;
+
+	*out = NULL;
+	if (!reader)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = sde__home_reopen(&reader->home, home, error);
+	if (!ret)
+		ret = load_patiently(reader, locked_by_us, trust, log, error);
+	return finish(out, reader, ret);
+}
+
+struct sde__reader *sde__reader_ref(struct sde__reader *reader)
+{
+	__atomic_add_fetch(&reader->references, 1, __ATOMIC_RELAXED);
+	return reader;
+}
+
+void sde__reader_unref(struct sde__reader *reader)
+{
+	if (!reader || __atomic_sub_fetch(&reader->references, 1, __ATOMIC_ACQ_REL))
+		return;
+	sde__ring_reader_close(reader->ring);
+	sde__metadata_clear(&reader->metadata);
+	sde__home_close(&reader->home);
+	free(reader);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A store as a reader sees it: chunk files, and the ring's tail behind them.
+ *
+ * A reader is a view of the first `snapshots` snapshots, fixed when it was
+ * opened; everything is read with pread and no lock is taken, so it works the
+ * same on a running, a crashed and a closed store, in the writer's process and
+ * in any other. Where a value is found:
+ *
+ *	complete chunk file	if the chunk is sealed
+ *	ring slot		else, if the ring has it and still had it when
+ *				it was read (seqlock)
+ *	chunk file		else: a slot is reused only when its chunk is
+ *				durable under its final name
+ *
+ * A reader is shared by reference count and may be used by any number of
+ * threads, each with a cursor of its own.
+ */
+#ifndef SDE_LIB_READER_H
+#define SDE_LIB_READER_H
+
+#include "documents.h"
+#include "ring_reader.h"
+#include "shard_reader.h"
+
+struct sde__reader {
+	const struct sde__io *io;
+	struct sde__home home;
+	struct sde__metadata metadata;
+	struct sde__codec codec;
+	unsigned char run[16];
+	struct sde__ring_reader *ring;	/* NULL: none, or none to be believed */
+	struct sde__ring_counters counters;	/* at open; zeros without ring */
+	uint64_t filed;		/* snapshots in chunk files at open */
+	uint64_t snapshots;	/* M */
+	uint64_t ignored;	/* more, in a ring that was copied here */
+	enum sde_storage_state_of state;
+	unsigned references;	/* atomic */
+};
+
+/*
+ * Open the store at `path`. `trust` says what to do with a copied ring. Warnings
+ * go to `log`.
+ */
+int sde__reader_open(struct sde__reader **out, const struct sde__io *io, const char *path,
+		     enum sde_ring trust, const struct sde__log *log, struct sde_error *error);
+
+/*
+ * The same for a store that is open already. `locked_by_us`: the caller holds
+ * its lock and wants to know what a dead run has left; else a locked store is a
+ * running one, also if it is this process that writes it.
+ */
+int sde__reader_reopen(struct sde__reader **out, const struct sde__home *home, bool locked_by_us,
+		       enum sde_ring trust, const struct sde__log *log, struct sde_error *error);
+
+struct sde__reader *sde__reader_ref(struct sde__reader *reader);
+void sde__reader_unref(struct sde__reader *reader);
+
+/*
+ * What one thread needs to read: the chunk file it has open, and the inner
+ * chunks of it that it has decoded.
+ */
+struct sde__cursor {
+	struct sde__reader *reader;	/* not a reference */
+	struct sde__shard_reader file;
+	uint64_t chunk;			/* UINT64_MAX: no file is open */
+	bool indexed, sided;		/* the file's index, its side table are read */
+	void **inner;			/* [W / n] decoded, or stale memory to reuse */
+	bool *have;
+	unsigned char *payload;		/* one slot's */
+};
+
+int sde__cursor_init(struct sde__cursor *cursor, struct sde__reader *reader,
+		     struct sde_error *error);
+void sde__cursor_free(struct sde__cursor *cursor);
+
+/* Selections along one axis: start, start + step, ..., count of them. */
+struct sde__range {
+	uint64_t start, count, step;
+};
+
+/*
+ * data[range[0], range[1], range[2]] into out, C order. The selection lies in
+ * (d_X, N, snapshots).
+ */
+int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3], void *out,
+		     struct sde_error *error);
+
+/* time or iteration (their 64 bits) of a range of snapshots. */
+enum sde__column { SDE__COLUMN_TIME, SDE__COLUMN_ITERATION };
+int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,
+		       const struct sde__range *range, uint64_t *out, struct sde_error *error);
+
+/*
+ * The state of snapshot `index`: *n is the room at `bytes`, and becomes the
+ * size. -ERANGE if it is too small; 0 with *n = 0 if there is none.
+ */
+int sde__reader_state(struct sde__cursor *cursor, uint64_t index, void *bytes, size_t *n,
+		      struct sde_error *error);
+
+/*
+ * Fill the first `count` slots (of layout) with the snapshots of chunk `chunk`:
+ * how recovery puts a chunk together again, wherever its parts are.
+ */
+int sde__reader_slots(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
+		      const struct sde__slot_layout *layout, unsigned char *slots,
+		      struct sde_error *error);
+
+/* Decode every inner chunk and the side table of chunk `chunk`. */
+int sde__reader_verify(struct sde__cursor *cursor, uint64_t chunk, struct sde_error *error);
+
+#endif

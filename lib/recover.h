@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Recovery, the acting half: publish what a dead run left in its ring.
+ *
+ * Afterwards the files hold everything that assess.h found, and the ring has
+ * nothing that they lack; it is the caller's to lay a new one. May be killed at
+ * any instant and begun again: until the new files are in place the old ring is
+ * untouched, and what was written twice is the same.
+ */
+#ifndef SDE_LIB_RECOVER_H
+#define SDE_LIB_RECOVER_H
+
+#include "reader.h"
+#include "zarr_config.h"
+
+/*
+ * Publish reader->snapshots snapshots; config->metadata.snapshots becomes that.
+ * Removes leftovers of a killed run: temporary files, chunk files behind the
+ * last snapshot. SDE_E_HOLE if a chunk file in the middle is missing.
+ */
+int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
+		 struct sde_error *error);
+
+/* The chunk files' number and bytes, as far as they belong to the store. */
+int sde__recover_count(const struct sde__home *home, uint64_t chunks, uint64_t *files,
+		       uint64_t *bytes, struct sde_error *error);
+
+#endif

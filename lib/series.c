@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* The time and iteration arrays' files: see series.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "series.h"
+
+#include "crc32c.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BLOCK SDE__TIME_BLOCK
+#define BYTES (8 * (size_t)BLOCK)
+
+static void block_name(char out[24], uint64_t block)
+{
+	snprintf(out, 24, "%" PRIu64, block);
+}
+
+int sde__series_read_block(const struct sde__io *io, int dir, const char *place, uint64_t block,
+			   uint64_t *out, struct sde_error *error)
+{
+	uint32_t crc;
+	char name[24];
+	int fd, ret;
+
+	block_name(name, block);
+	fd = io->open_at(io->ctx, dir, name, O_RDONLY);
+	if (fd == -ENOENT)
+		return sde__fail(error, SDE_E_HOLE, "'%s/c/%s' is missing", place, name);
+	if (fd < 0)
+		return sde__fail_why(error, fd, "cannot open '%s/c/%s'", place, name);
+	ret = sde__io_read_all(io, fd, out, BYTES, 0);
+	if (!ret)
+		ret = sde__io_read_all(io, fd, &crc, 4, BYTES);
+	io->close(io->ctx, fd);
+	if (ret == -ENODATA)
+		return sde__fail(error, SDE_E_CORRUPT, "'%s/c/%s' is truncated", place, name);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot read '%s/c/%s'", place, name);
+	if (crc != sde__crc32c(0, out, BYTES))
+		return sde__fail(error, SDE_E_CORRUPT, "'%s/c/%s' has a wrong checksum", place, name);
+	return 0;
+}
+
+static void fill_from(struct sde__series *series, size_t first)
+{
+	for (size_t i = first; i < BLOCK; i++)
+		series->block[i] = series->fill;
+}
+
+int sde__series_open(struct sde__series *series, const struct sde__io *io, int dir,
+		     const char *name, uint64_t fill, uint64_t count, bool durable,
+		     struct sde_error *error)
+{
+	const size_t inside = (size_t)(count % BLOCK);
+	int ret = 0;
+
+	series->io = io;
+	series->dir = dir;
+	series->name = name;
+	series->fill = fill;
+	series->count = count;
+	series->written = count;
+	series->durable = durable;
+	if (inside)
+		ret = sde__series_read_block(io, dir, name, count / BLOCK, series->block, error);
+	fill_from(series, inside);
+	return ret;
+}
+
+/* Write the block that number count - 1 is in. */
+static int write_block(struct sde__series *series, struct sde_error *error)
+{
+	const struct sde__io *io = series->io;
+	struct sde__piece pieces[2];
+	uint32_t crc;
+	char name[24];
+	int ret;
+
+	crc = sde__crc32c(0, series->block, BYTES);
+	pieces[0] = (struct sde__piece){ series->block, BYTES };
+	pieces[1] = (struct sde__piece){ &crc, 4 };
+	block_name(name, (series->count - 1) / BLOCK);
+	ret = sde__io_replace(io, series->dir, name, pieces, 2, series->durable);
+	if (!ret && series->durable)
+		ret = io->sync(io->ctx, series->dir);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot write '%s/c/%s'", series->name, name);
+	series->written = series->count;
+	return 0;
+}
+
+int sde__series_append(struct sde__series *series, uint64_t bits, struct sde_error *error)
+{
+	int ret;
+
+	/* a block is written before the next one is begun, so that a failure
+	 * leaves the number where the next attempt finds it */
+	if (series->count && series->count % BLOCK == 0 && series->written < series->count) {
+		ret = write_block(series, error);
+		if (ret)
+			return ret;
+	}
+	if (series->count % BLOCK == 0)
+		fill_from(series, 0);
+	series->block[series->count % BLOCK] = bits;
+	series->count++;
+	return 0;
+}
+
+int sde__series_flush(struct sde__series *series, struct sde_error *error)
+{
+	return series->written < series->count ? write_block(series, error) : 0;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/* Assembling and writing one chunk's file: see shard.h. */
+#include "shard.h"
+
+#include "crc32c.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALIGN 64
+
+static size_t align(size_t size)
+{
+	return (size + ALIGN - 1) / ALIGN * ALIGN;
+}
+
+static size_t index_bytes(uint64_t inner_count)
+{
+	return (size_t)inner_count * 16 + 4;
+}
+
+void sde__shard_name(char out[SDE__SHARD_NAME_SIZE], uint64_t index)
+{
+	snprintf(out, SDE__SHARD_NAME_SIZE, "%" PRIu64, index);
+}
+
+uint64_t sde__shard_memory(const struct sde__slot_layout *layout, const struct sde__codec *codec)
+{
+	const struct sde__geometry *g = &layout->geometry;
+	const uint64_t inner = sde__inner_count(g);
+
+	return inner * align(sde__codec_bound(codec, sde__inner_bytes(g))) +
+	       inner * (sizeof(size_t) + 2 * sizeof(struct sde__piece)) + index_bytes(inner) +
+	       sde__side_size(g->chunk_size, g->chunk_size * layout->state_capacity);
+}
+
+int sde__shard_init(struct sde__shard *shard, const struct sde__slot_layout *layout,
+		    const struct sde__codec *codec, struct sde_error *error)
+{
+	size_t all;
+
+	memset(shard, 0, sizeof(*shard));
+	shard->layout = *layout;
+	shard->codec = *codec;
+	shard->inner_count = sde__inner_count(&layout->geometry);
+	shard->part = align(sde__codec_bound(codec, sde__inner_bytes(&layout->geometry)));
+	if (__builtin_mul_overflow(shard->part, shard->inner_count, &all))
+		return sde__fail(error, -EINVAL, "a chunk is larger than memory can be");
+	shard->encoded = aligned_alloc(ALIGN, all);
+	shard->size = calloc((size_t)shard->inner_count, sizeof(*shard->size));
+	shard->table = malloc(index_bytes(shard->inner_count));
+	/* side table and its gap, each inner chunk and its gap, the index */
+	shard->piece = calloc((size_t)shard->inner_count * 2 + 3, sizeof(*shard->piece));
+	if (!shard->encoded || !shard->size || !shard->table || !shard->piece) {
+		sde__shard_free(shard);
+		return sde__fail(error, -ENOMEM, "out of memory: a chunk takes %zu bytes to encode",
+				 all);
+	}
+	return 0;
+}
+
+void sde__shard_free(struct sde__shard *shard)
+{
+	free(shard->encoded);
+	free(shard->size);
+	free(shard->table);
+	free(shard->piece);
+	sde__side_free(&shard->side);
+	memset(shard, 0, sizeof(*shard));
+}
+
+void sde__shard_begin(struct sde__shard *shard, uint64_t index, uint64_t count,
+		      const unsigned char *slots)
+{
+	shard->index = index;
+	shard->count = count;
+	shard->slots = slots;
+}
+
+int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw, struct sde_error *error)
+{
+	const struct sde__slot_layout *l = &shard->layout;
+	const struct sde__slots slots = {
+		.payload = shard->slots + l->payload_offset,
+		.slot_size = l->slot_size,
+		.dimension_stride = l->dimension_stride,
+		.trajectory_stride = l->trajectory_stride,
+		.count = shard->count,
+	};
+	const size_t n = sde__inner_bytes(&l->geometry);
+	int ret;
+
+	sde__gather(&l->geometry, &slots, inner, raw);
+	ret = sde__codec_encode(&shard->codec, raw, n, shard->encoded + inner * shard->part,
+				&shard->size[inner]);
+	return ret ? sde__fail_why(error, ret, "cannot compress inner chunk %" PRIu64 " of chunk %" PRIu64,
+				   inner, shard->index) : 0;
+}
+
+/* Lay the parts out one behind the other; returns the number of pieces. */
+static size_t assemble(struct sde__shard *shard, uint64_t *file_size)
+{
+	static const unsigned char zeros[ALIGN];
+	struct sde__piece *p = shard->piece;
+	uint64_t offset = 0;
+	uint32_t crc;
+
+	*p++ = (struct sde__piece){ shard->side.bytes, shard->side.size };
+	*p++ = (struct sde__piece){ zeros, align(shard->side.size) - shard->side.size };
+	offset = align(shard->side.size);
+	for (uint64_t i = 0; i < shard->inner_count; i++) {
+		const size_t size = shard->size[i], room = align(size);
+
+		shard->table[2 * i] = offset;
+		shard->table[2 * i + 1] = size;
+		/* the gap lies behind the part in memory, too */
+		memset(shard->encoded + i * shard->part + size, 0, room - size);
+		*p++ = (struct sde__piece){ shard->encoded + i * shard->part, room };
+		offset += room;
+	}
+	crc = sde__crc32c(0, shard->table, (size_t)shard->inner_count * 16);
+	memcpy(shard->table + 2 * shard->inner_count, &crc, 4);
+	*p++ = (struct sde__piece){ shard->table, index_bytes(shard->inner_count) };
+	*file_size = offset + index_bytes(shard->inner_count);
+	return (size_t)(p - shard->piece);
+}
+
+int sde__shard_write(struct sde__shard *shard, const struct sde__io *io, int dir, uint64_t epoch,
+		     const unsigned char run[16], bool durable, uint64_t *file_size,
+		     struct sde_error *error)
+{
+	char name[SDE__SHARD_NAME_SIZE];
+	size_t pieces;
+	int ret;
+
+	ret = sde__side_build(&shard->side, &shard->layout, shard->slots, shard->count,
+			      shard->index * shard->layout.geometry.chunk_size, epoch, run, error);
+	if (ret)
+		return ret;
+	pieces = assemble(shard, file_size);
+	sde__shard_name(name, shard->index);
+	ret = sde__io_replace(io, dir, name, shard->piece, pieces, durable);
+	if (!ret && durable)
+		ret = io->sync(io->ctx, dir);
+	return ret ? sde__fail_why(error, ret, "cannot write chunk 'data/c/0/0/%s'", name) : 0;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A shard: the file of one chunk, data/c/0/0/<k>.
+ *
+ *	side table	see side.h; zeros up to a multiple of 64
+ *	inner chunk 0	encoded (codec.h); zeros up to a multiple of 64
+ *	...
+ *	inner chunk W/n - 1
+ *	index		W/n pairs (offset, size) of uint64, then their CRC-32C
+ *
+ * The index is the Zarr sharding codec's, index_location "end". The gaps are
+ * allowed by it and keep uncompressed inner chunks aligned. All inner chunks
+ * are always there: in an incomplete chunk they are padded with the fill value.
+ *
+ * A published shard is never written in place: it is replaced by rename.
+ */
+#ifndef SDE_LIB_SHARD_H
+#define SDE_LIB_SHARD_H
+
+#include "codec.h"
+#include "gather.h"
+#include "io.h"
+#include "side.h"
+
+/*
+ * One shard in the making. Encoding of different inner chunks may go on in
+ * several threads, each with its own `raw` scratch of sde__inner_bytes.
+ */
+struct sde__shard {
+	struct sde__slot_layout layout;
+	struct sde__codec codec;
+	uint64_t inner_count;
+	uint64_t index;			/* k */
+	uint64_t count;			/* snapshots in it, at most T */
+	const unsigned char *slots;	/* T slots of the ring, or of recovery */
+	struct sde__side side;
+	unsigned char *encoded;		/* inner_count parts of `part` bytes */
+	size_t part;
+	size_t *size;			/* of each part */
+	uint64_t *table;		/* the index as it is written */
+	struct sde__piece *piece;
+};
+
+/* Memory for one shard in the making. */
+uint64_t sde__shard_memory(const struct sde__slot_layout *layout, const struct sde__codec *codec);
+
+int sde__shard_init(struct sde__shard *shard, const struct sde__slot_layout *layout,
+		    const struct sde__codec *codec, struct sde_error *error);
+void sde__shard_free(struct sde__shard *shard);
+
+/* Start on chunk `index`, of which the first `count` slots are filled. */
+void sde__shard_begin(struct sde__shard *shard, uint64_t index, uint64_t count,
+		      const unsigned char *slots);
+
+int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw,
+		      struct sde_error *error);
+
+/*
+ * Write it under its name in directory `dir` (replacing a shorter one), and
+ * sync file and directory if `durable`: sealed when this returns 0.
+ */
+int sde__shard_write(struct sde__shard *shard, const struct sde__io *io, int dir, uint64_t epoch,
+		     const unsigned char run[16], bool durable, uint64_t *file_size,
+		     struct sde_error *error);
+
+/* The name of chunk k's file in its directory. */
+#define SDE__SHARD_NAME_SIZE 24
+void sde__shard_name(char out[SDE__SHARD_NAME_SIZE], uint64_t index);
+
+#endif

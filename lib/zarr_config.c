@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* From the user's options to a checked configuration: see zarr_config.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "zarr_config.h"
+
+#include "publisher.h"
+#include "storage.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SEGMENTS_DEFAULT 3
+#define INTERVAL_DEFAULT_MS 1000
+#define THREADS_MAX 256
+#define SMALL_CHUNK ((uint64_t)1 << 20)
+
+/* One less than the cores this process may use: one is the integrator's. */
+static unsigned default_threads(void)
+{
+	cpu_set_t mask;
+	int cores;
+
+	if (sched_getaffinity(0, sizeof(mask), &mask))
+		return 1;
+	cores = CPU_COUNT(&mask);
+	if (cores > THREADS_MAX)
+		return THREADS_MAX;
+	return cores > 1 ? (unsigned)cores - 1 : 1;
+}
+
+static int check_enums(const struct sde_zarr_options *o, struct sde_error *error)
+{
+	const struct {
+		const char *name;
+		int value, last;
+	} checks[] = {
+		{ "codec", (int)o->codec, SDE_CODEC_NONE },
+		{ "checksum", (int)o->checksum, SDE_CHECKSUM_OFF },
+		{ "sync", (int)o->sync, SDE_SYNC_NONE },
+		{ "layout", (int)o->layout, SDE_LAYOUT_TRAJECTORY_DIMENSION },
+		{ "ring", (int)o->ring, SDE_RING_DISCARD },
+		{ "overwrite", o->overwrite, 1 },
+	};
+
+	for (size_t i = 0; i < sizeof(checks) / sizeof(*checks); i++)
+		if (checks[i].value < 0 || checks[i].value > checks[i].last)
+			return sde__fail(error, -EINVAL, "option %s has no value %d", checks[i].name,
+					 checks[i].value);
+	if (o->zarr_format && o->zarr_format != 3)
+		return sde__fail(error, SDE_E_UNSUPPORTED,
+				 "zarr_format %u is not supported: this version writes 3",
+				 o->zarr_format);
+	if (o->keepbits)
+		return sde__fail(error, SDE_E_UNSUPPORTED, "keepbits %u is not supported yet",
+				 o->keepbits);
+	if (o->threads > THREADS_MAX)
+		return sde__fail(error, -EINVAL, "threads %u is more than %d", o->threads, THREADS_MAX);
+	return 0;
+}
+
+/* What is the same for a new store and a resumed one. */
+static int take_options(struct sde__zarr_config *config, const struct sde_zarr_options *user,
+			struct sde_error *error)
+{
+	struct sde_zarr_options *o = &config->options;
+	int ret;
+
+	memset(config, 0, sizeof(*config));
+	/* the whole of the first released struct must be there */
+	ret = sde__options_take(o, sizeof(*o), sizeof(*o), user, "struct sde_zarr_options", error);
+	if (!ret)
+		ret = check_enums(o, error);
+	if (ret)
+		return ret;
+	config->sync = o->sync ? o->sync : SDE_SYNC_CHUNK;
+	config->sync_interval_ms = o->sync_interval_ms ? o->sync_interval_ms : INTERVAL_DEFAULT_MS;
+	config->threads = o->threads ? o->threads : default_threads();
+	config->log = (struct sde__log){ o->log, o->log_ctx };
+	return 0;
+}
+
+/* What follows from the metadata: codec and ring. */
+static int derive(struct sde__zarr_config *config, struct sde_error *error)
+{
+	const struct sde__metadata *m = &config->metadata;
+	const struct sde_zarr_options *o = &config->options;
+
+	config->codec = (struct sde__codec){
+		.id = m->codec, .item = sde__dtype_size(m->geometry.dtype), .checksum = m->checksum,
+	};
+	if (sde__inner_bytes(&m->geometry) > sde__codec_limit(&config->codec))
+		return sde__fail(error, -EINVAL,
+				 "an inner chunk of %zu bytes is more than codec %s takes (%zu): lower chunk_size or trajectories_per_chunk",
+				 sde__inner_bytes(&m->geometry), sde__codec_name(m->codec),
+				 sde__codec_limit(&config->codec));
+	config->layout.geometry = m->geometry;
+	config->layout.order = o->layout ? o->layout : SDE_LAYOUT_DIMENSION_TRAJECTORY;
+	config->layout.state_capacity = m->state_capacity;
+	config->layout.segments = o->segments ? o->segments : SEGMENTS_DEFAULT;
+	return sde__slot_layout_derive(&config->layout, error);
+}
+
+int sde__zarr_config_new(struct sde__zarr_config *config, const struct sde_ensemble *ensemble,
+			 const struct sde_zarr_options *options, struct sde_error *error)
+{
+	struct sde__metadata *m = &config->metadata;
+	const struct sde_zarr_options *o = &config->options;
+	int ret;
+
+	ret = take_options(config, options, error);
+	if (!ret)
+		ret = sde__ensemble_check(ensemble, error);
+	if (ret)
+		return ret;
+	m->geometry = (struct sde__geometry){
+		.dimension = ensemble->dimension, .trajectories = ensemble->trajectories,
+		.chunk_size = o->chunk_size, .inner_width = o->trajectories_per_chunk,
+		.dtype = ensemble->dtype,
+	};
+	ret = sde__geometry_choose(&m->geometry, error);
+	if (ret)
+		return ret;
+	m->zarr_format = 3;
+	m->codec = o->codec ? o->codec : SDE_CODEC_BLOSC_LZ4_BITSHUFFLE;
+	m->checksum = o->checksum != SDE_CHECKSUM_OFF;
+	m->stride = o->stride ? o->stride : 1;
+	m->state_capacity = o->state_capacity;
+	ret = derive(config, error);
+	if (!ret)
+		ret = sde__metadata_set_attributes(m, o->attributes, error);
+	if (!ret && o->time_units) {
+		m->time_units = strdup(o->time_units);
+		if (!m->time_units)
+			ret = sde__fail(error, -ENOMEM, "out of memory");
+	}
+	if (ret)
+		sde__zarr_config_clear(config);
+	return ret;
+}
+
+int sde__zarr_config_resumed(struct sde__zarr_config *config,
+			     const struct sde_zarr_options *options, struct sde_error *error)
+{
+	const struct sde_zarr_options *o = &config->options;
+	int ret;
+
+	ret = take_options(config, options, error);
+	if (ret)
+		return ret;
+	if (o->overwrite)
+		return sde__fail(error, -EINVAL, "overwrite and resume exclude each other");
+	if (o->attributes || o->time_units)
+		return sde__fail(error, -EINVAL, "%s belong to create: resume keeps the store's",
+				 o->attributes ? "attributes" : "time_units");
+	return 0;
+}
+
+int sde__zarr_config_adopt(struct sde__zarr_config *config, struct sde__metadata *metadata,
+			   const char *path, struct sde_error *error)
+{
+	const struct sde_zarr_options *o = &config->options;
+	const struct sde__metadata *m = metadata;
+	const struct {
+		const char *name;
+		uint64_t asked, is;
+	} checks[] = {
+		{ "stride", o->stride, m->stride },
+		{ "chunk_size", o->chunk_size, m->geometry.chunk_size },
+		{ "trajectories_per_chunk", o->trajectories_per_chunk, m->geometry.inner_width },
+		{ "zarr_format", o->zarr_format, m->zarr_format },
+		{ "state_capacity", o->state_capacity, m->state_capacity },
+	};
+
+	for (size_t i = 0; i < sizeof(checks) / sizeof(*checks); i++)
+		if (checks[i].asked && checks[i].asked != checks[i].is)
+			return sde__fail(error, SDE_E_MISMATCH,
+					 "option %s is %" PRIu64 ", but '%s' has %" PRIu64,
+					 checks[i].name, checks[i].asked, path, checks[i].is);
+	if (o->codec && o->codec != m->codec)
+		return sde__fail(error, SDE_E_MISMATCH, "option codec is %s, but '%s' has %s",
+				 sde__codec_name(o->codec), path, sde__codec_name(m->codec));
+	if (o->checksum && (o->checksum == SDE_CHECKSUM_ON) != m->checksum)
+		return sde__fail(error, SDE_E_MISMATCH, "option checksum is %s, but '%s' has %s",
+				 o->checksum == SDE_CHECKSUM_ON ? "on" : "off", path,
+				 m->checksum ? "on" : "off");
+	if (m->keepbits)
+		return sde__fail(error, SDE_E_UNSUPPORTED,
+				 "'%s' has keepbits %u, which this version cannot go on with", path,
+				 m->keepbits);
+	config->metadata = *metadata;
+	memset(metadata, 0, sizeof(*metadata));
+	return derive(config, error);
+}
+
+void sde__zarr_config_set_run(struct sde__zarr_config *config, const unsigned char run[16])
+{
+	static const char hex[] = "0123456789abcdef";
+
+	memcpy(config->run, run, 16);
+	for (int i = 0; i < 16; i++) {
+		config->metadata.run[2 * i] = hex[run[i] >> 4];
+		config->metadata.run[2 * i + 1] = hex[run[i] & 15];
+	}
+	config->metadata.run[32] = '\0';
+}
+
+uint64_t sde__zarr_config_memory(const struct sde__zarr_config *config)
+{
+	return (uint64_t)config->layout.segments * config->layout.segment_size +
+	       SDE__RING_HEADER_SIZE + 2 * (uint64_t)config->layout.state_capacity +
+	       sde__publisher_memory(&config->layout, &config->codec, config->threads);
+}
+
+void sde__zarr_config_warn(const struct sde__zarr_config *config)
+{
+	const struct sde__geometry *g = &config->layout.geometry;
+	const uint64_t chunk = sde__snapshot_bytes(g) * g->chunk_size;
+
+	if (chunk < SMALL_CHUNK)
+		sde__warn(&config->log,
+			  "a chunk of %" PRIu64 " snapshots has only %" PRIu64
+			  " bytes: a long run will make many small files; raise chunk_size",
+			  g->chunk_size, chunk);
+	if (config->codec.id == SDE_CODEC_BLOSC_LZ4_BITSHUFFLE &&
+	    g->dimension * g->inner_width * g->chunk_size % 8)
+		sde__warn(&config->log,
+			  "an inner chunk of %" PRIu64 " x %" PRIu64 " x %" PRIu64
+			  " numbers is no multiple of 8 and will not be bit-shuffled: choose another chunk_size or trajectories_per_chunk",
+			  g->dimension, g->inner_width, g->chunk_size);
+}
+
+void sde__zarr_config_clear(struct sde__zarr_config *config)
+{
+	sde__metadata_clear(&config->metadata);
+}
