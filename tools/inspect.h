@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sde-inspect, inside: what it found out, and who prints it.
+ */
+#ifndef SDE_TOOLS_INSPECT_H
+#define SDE_TOOLS_INSPECT_H
+
+#include "status.h"
+
+#include <sdestore.h>
+
+#include <stdio.h>
+
+/*
+ * The documented form of --json. It grows by members only; whatever would break
+ * a reader gets a new number.
+ */
+#define INSPECT_SCHEMA "sde-inspect/1"
+
+/* A chunk that is missing or does not decode: `count` snapshots from `first`. */
+struct inspect_damage {
+	uint64_t first, count;
+	int code;
+	char *text;
+};
+
+/* What sde_storage_verify said. */
+struct inspect_verify {
+	int code;			/* what it returned */
+	struct sde_error error;		/* its sentence, where no chunk is to blame */
+	uint64_t checked, all;		/* snapshots */
+	struct inspect_damage *damage;
+	size_t damaged, room;
+};
+
+struct inspect_report {
+	const char *path;
+	struct sde_storage_info info;
+	const char *attributes;		/* JSON text of an object */
+	const char *time_units;		/* "" if none */
+	const struct inspect_verify *verify;	/* NULL: not asked for */
+};
+
+/* Decode everything, with a progress bar; the caller clears `verify`. */
+void inspect_verify_run(struct inspect_verify *verify, struct sde_storage *storage,
+			const struct sde_storage_info *info);
+enum status_exit inspect_verify_exit(const struct inspect_verify *verify);
+void inspect_verify_clear(struct inspect_verify *verify);
+
+/* The page for people. */
+void inspect_page(FILE *out, const struct inspect_report *report);
+
+/* The object for programs, and the one that stands there when there is none. */
+void inspect_json(FILE *out, const struct inspect_report *report);
+void inspect_json_error(FILE *out, const char *path, const struct sde_error *error);
+
+/* Names that both forms use; never NULL. */
+const char *inspect_dtype(enum sde_dtype dtype);
+const char *inspect_codec(enum sde_codec codec);
+const char *inspect_checksum(enum sde_checksum checksum);
+const char *inspect_state(enum sde_storage_state_of state);
+
+#endif

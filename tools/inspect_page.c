@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Guards the page for people: one line a fact, the same lines in the same
+ * places for every store, nothing printed raw that a store's author chose.
+ */
+#include "inspect.h"
+#include "json.h"
+#include "text.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+
+#define LABEL "  %-11s "
+#define INDENT 14	/* columns before a value */
+
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+static void line(FILE *out, const char *label, const char *format, ...)
+{
+	va_list arguments;
+
+	fprintf(out, LABEL, label);
+	va_start(arguments, format);
+	vfprintf(out, format, arguments);
+	va_end(arguments);
+	putc('\n', out);
+}
+
+const char *inspect_dtype(enum sde_dtype dtype)
+{
+	return dtype == SDE_FLOAT64 ? "float64" : dtype == SDE_FLOAT32 ? "float32" : "int64";
+}
+
+const char *inspect_codec(enum sde_codec codec)
+{
+	switch (codec) {
+	case SDE_CODEC_BLOSC_LZ4_BITSHUFFLE:
+		return "blosc-lz4-bitshuffle";
+	case SDE_CODEC_LZ4:
+		return "lz4";
+	default:
+		return "none";
+	}
+}
+
+const char *inspect_checksum(enum sde_checksum checksum)
+{
+	return checksum == SDE_CHECKSUM_ON ? "crc32c" : "none";
+}
+
+const char *inspect_state(enum sde_storage_state_of state)
+{
+	return state == SDE_STATE_RUNNING ? "running" :
+	       state == SDE_STATE_CRASHED ? "crashed" : "closed";
+}
+
+/* "763.70 MiB (800800000 bytes)" */
+static void put_size(FILE *out, uint64_t bytes)
+{
+	char text[TEXT_SIZE];
+
+	text_bytes(text, (double)bytes);
+	fputs(text, out);
+	if (bytes >= 1024)
+		fprintf(out, " (%" PRIu64 " bytes)", bytes);
+}
+
+static void put_data(FILE *out, const struct sde_storage_info *info)
+{
+	line(out, "data", "%s (%" PRIu64 ", %" PRIu64 ", %" PRIu64 "): "
+	     "dimension, trajectories, snapshots", inspect_dtype(info->ensemble.dtype),
+	     info->ensemble.dimension, info->ensemble.trajectories, info->committed);
+}
+
+static void put_snapshots(FILE *out, const struct sde_storage_info *info)
+{
+	line(out, "snapshots", "%" PRIu64 " committed, %" PRIu64 " synced, %" PRIu64
+	     " published", info->committed, info->synced, info->published);
+	if (info->ignored)
+		line(out, "ignored", "%" PRIu64 " snapshots in the ring of a copied store",
+		     info->ignored);
+}
+
+static void put_ranges(FILE *out, const struct inspect_report *report)
+{
+	const struct sde_storage_info *info = &report->info;
+	char first[TEXT_SIZE], last[TEXT_SIZE];
+
+	if (info->committed) {
+		text_double(first, info->first_time);
+		text_double(last, info->last_time);
+		fprintf(out, LABEL "%s to %s", "time", first, last);
+	} else {
+		fprintf(out, LABEL "none", "time");
+	}
+	if (*report->time_units) {
+		fputs(info->committed ? " " : ", in ", out);
+		text_puts(out, report->time_units);
+	}
+	putc('\n', out);
+	if (info->committed)
+		line(out, "iteration", "%" PRId64 " to %" PRId64 ", stride %" PRIu64,
+		     info->first_iteration, info->last_iteration, info->stride);
+	else
+		line(out, "iteration", "none, stride %" PRIu64, info->stride);
+}
+
+static void put_chunks(FILE *out, const struct sde_storage_info *info)
+{
+	line(out, "chunks", "%" PRIu64 " file%s of %" PRIu64 " snapshots, %" PRIu64
+	     " trajectories an inner chunk", info->chunk_files, info->chunk_files == 1 ? "" : "s",
+	     info->chunk_size, info->trajectories_per_chunk);
+	if (info->segments)
+		line(out, "ring", "%u chunks", info->segments);
+	fprintf(out, LABEL "%s, checksum %s", "codec", inspect_codec(info->codec),
+		inspect_checksum(info->checksum));
+	if (info->keepbits)
+		fprintf(out, ", %u mantissa bits kept\n", info->keepbits);
+	else
+		fputs(", lossless\n", out);
+}
+
+static void put_bytes(FILE *out, const struct sde_storage_info *info)
+{
+	fprintf(out, LABEL, "raw");
+	put_size(out, info->raw_bytes);
+	fprintf(out, "\n" LABEL, "stored");
+	put_size(out, info->stored_bytes);
+	if (info->stored_bytes)
+		fprintf(out, ", ratio %.3f",
+			(double)info->raw_bytes / (double)info->stored_bytes);
+	putc('\n', out);
+}
+
+static void put_verify(FILE *out, const struct inspect_verify *verify)
+{
+	if (!verify->code) {
+		line(out, "verify", "ok, %" PRIu64 " snapshots", verify->checked);
+		return;
+	}
+	if (verify->error.code) {
+		fprintf(out, LABEL "not finished: ", "verify");
+		text_puts(out, verify->error.text);
+		putc('\n', out);
+	} else {
+		line(out, "verify", "%zu damaged chunk%s, %" PRIu64 " snapshots checked",
+		     verify->damaged, verify->damaged == 1 ? "" : "s", verify->checked);
+	}
+	for (size_t i = 0; i < verify->damaged; i++) {
+		const struct inspect_damage *damage = &verify->damage[i];
+		uint64_t last = damage->first + damage->count - (damage->count > 0);
+
+		fprintf(out, "%*ssnapshots %" PRIu64 " to %" PRIu64 ": %s: ", INDENT, "",
+			damage->first, last, status_name(damage->code));
+		text_puts(out, damage->text);
+		putc('\n', out);
+	}
+}
+
+/* What to do about a store that is not closed, where something is to be done. */
+static void put_hint(FILE *out, const struct sde_storage_info *info)
+{
+	if (info->ignored) {
+		fputs("hint: the ring was copied and may be torn; --trust-ring shows what it "
+		      "holds. If it was\n      copied whole after the run had ended, "
+		      "sde_zarr_storage_resume() takes it with ring = SDE_RING_TRUST\n", out);
+	} else if (info->state == SDE_STATE_CRASHED) {
+		fputs("hint: its writer died; sde_zarr_storage_resume() recovers the store and "
+		      "goes on\n", out);
+		if (info->committed > info->published)
+			fprintf(out, "      (until then Zarr readers miss the last %" PRIu64
+				" snapshots)\n", info->committed - info->published);
+	}
+}
+
+void inspect_page(FILE *out, const struct inspect_report *report)
+{
+	const struct sde_storage_info *info = &report->info;
+
+	text_puts(out, report->path);
+	fprintf(out, ": %s", info->kind ? info->kind : "store");
+	if (info->zarr_format)
+		fprintf(out, " format %u", info->zarr_format);
+	fprintf(out, ", %s\n", inspect_state(info->state));
+	put_data(out, info);
+	put_snapshots(out, info);
+	put_ranges(out, report);
+	put_chunks(out, info);
+	put_bytes(out, info);
+	if (info->state_capacity)
+		line(out, "state", "up to %u bytes a snapshot", info->state_capacity);
+	line(out, "run", "%s, truncated %" PRIu64 " time%s", info->run, info->epoch,
+	     info->epoch == 1 ? "" : "s");
+	fprintf(out, LABEL, "attributes");
+	emit_indented(out, report->attributes, INDENT / 2);
+	putc('\n', out);
+	if (report->verify)
+		put_verify(out, report->verify);
+	put_hint(out, info);
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sde-inspect: what is in a store, for people and for programs.
+ *
+ * Guards the command line and the exit codes. It opens the store read-only,
+ * takes no lock and changes nothing, so that it may look at a running one.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include "inspect.h"
+#include "text.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+	"usage: sde-inspect [--json] [--verify] [--trust-ring] STORE\n";
+
+/* One literal a paragraph: C11 promises literals of 4095 characters only. */
+static const char *const help[] = {
+	"\n"
+	"Show what is in STORE, an sdestore directory that is running, crashed or\n"
+	"closed. Nothing is changed, and a running simulation is not disturbed.\n"
+	"\n"
+	"      --json        print one JSON object, and nothing else, on standard output\n"
+	"      --verify      decode every chunk and check every checksum\n"
+	"      --trust-ring  believe the ring of a crashed store that was copied here\n"
+	"                    (cp, rsync, a backup), whole and after the run had ended\n"
+	"  -h, --help        print this\n"
+	"  -V, --version     print the versions of the tool and of the library\n",
+	"\n"
+	"Snapshots are committed once they are safe from the death of the process,\n"
+	"synced once they are safe from a power loss, published once any Zarr reader\n"
+	"sees them. A crashed store is recovered by sde_zarr_storage_resume().\n",
+	"\n"
+	"Exit codes:\n"
+	"  0  all is well\n"
+	"  1  the command line is wrong\n"
+	"  2  STORE cannot be opened or read, or is not a store, or is of a newer\n"
+	"     format; or the output cannot be written\n"
+	"  3  STORE is corrupt: a checksum or a structure does not hold\n"
+	"  4  STORE is incomplete: its writer died and resume has not recovered it\n"
+	"     yet, or a chunk file is missing\n"
+	"Of several the first of 3, 2, 4. Whether chunks are whole is found out only\n"
+	"with --verify.\n",
+	"\n"
+	"The JSON object has the members schema (\"" INSPECT_SCHEMA "\"), path, kind,\n"
+	"zarr_format, state, run, epoch, shape, dtype, stride, chunk_size,\n"
+	"trajectories_per_chunk, chunk_files, codec, checksum, keepbits,\n"
+	"state_capacity, segments, snapshots {committed, synced, sealed, published,\n"
+	"ignored}, time {first, last, units}, iteration {first, last}, bytes {raw,\n"
+	"stored, ratio}, attributes, and with --verify also verify {ok, code,\n"
+	"snapshots, damage [{first, count, code, text}], text}. What is not known or\n"
+	"not a finite number is null. If STORE cannot be opened, the members are\n"
+	"schema, path and error {code, number, text}. A later version may add members\n"
+	"but not change these.\n",
+};
+
+enum { OPTION_JSON = 256, OPTION_VERIFY, OPTION_TRUST_RING };
+
+static const struct option long_options[] = {
+	{ "json", no_argument, NULL, OPTION_JSON },
+	{ "verify", no_argument, NULL, OPTION_VERIFY },
+	{ "trust-ring", no_argument, NULL, OPTION_TRUST_RING },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ NULL, 0, NULL, 0 }
+};
+
+struct command {
+	const char *path;
+	bool json, verify, trust_ring;
+};
+
+/* The sentences that go to standard error, whatever else is printed. */
+static void complain(const char *kind, const char *text)
+{
+	fprintf(stderr, "sde-inspect: %s", kind);
+	text_puts(stderr, text);
+	putc('\n', stderr);
+}
+
+static void warn(void *ctx, const char *message)
+{
+	(void)ctx;
+	complain("warning: ", message);
+}
+
+static enum status_exit bad_usage(const char *what, const char *object)
+{
+	fprintf(stderr, "sde-inspect: %s", what);
+	if (object) {
+		fputs(" '", stderr);
+		text_puts(stderr, object);
+		putc('\'', stderr);
+	}
+	fprintf(stderr, "\n%s", usage);
+	return STATUS_USAGE;
+}
+
+/*
+ * The option getopt_long did not understand, as it was written. An unknown short
+ * one is in optopt (and its argument may hold more of them); a long one that is
+ * unknown, ambiguous or has a value is the argument before optind.
+ */
+static enum status_exit bad_option(char *const argv[])
+{
+	char one[3] = { '-', (char)optopt, '\0' };
+	bool is_short = optopt > 0 && optopt < OPTION_JSON && optopt != 'h' && optopt != 'V';
+
+	return bad_usage("bad option", is_short ? one : argv[optind - 1]);
+}
+
+/* Everything on standard output has arrived, or the exit code says that not. */
+static enum status_exit finish_output(enum status_exit status)
+{
+	bool failed = ferror(stdout);
+
+	errno = 0;
+	if (!fclose(stdout) && !failed)
+		return status;
+	complain("cannot write standard output: ", strerror(errno ? errno : EIO));
+	return STATUS_IO;
+}
+
+/* There is no report: say why, in both places. */
+static enum status_exit fail(const struct command *command, int code, struct sde_error *error)
+{
+	if (error->code != code || !*error->text)
+		snprintf(error->text, sizeof(error->text), "%s", sde_strerror(code));
+	error->code = code;
+	complain("", error->text);
+	if (command->json)
+		inspect_json_error(stdout, command->path, error);
+	return status_exit(code);
+}
+
+static enum status_exit report_on(const struct command *command, struct sde_storage *storage)
+{
+	struct inspect_report report = { .path = command->path,
+					 .info = SDE_STORAGE_INFO_INIT };
+	struct inspect_verify verify = { 0 };
+	struct sde_error error = { 0 };
+	enum status_exit status = STATUS_OK;
+	int code = sde_storage_info(storage, &report.info);
+
+	if (code) {
+		sde_storage_error(storage, &error);
+		return fail(command, code, &error);
+	}
+	report.attributes = sde_storage_attributes(storage);
+	report.time_units = sde_storage_time_units(storage);
+	if (report.info.state == SDE_STATE_CRASHED)
+		status = STATUS_INCOMPLETE;
+	if (command->verify) {
+		inspect_verify_run(&verify, storage, &report.info);
+		report.verify = &verify;
+		status = status_worse(status, inspect_verify_exit(&verify));
+	}
+	if (command->json)
+		inspect_json(stdout, &report);
+	else
+		inspect_page(stdout, &report);
+	inspect_verify_clear(&verify);
+	return status;
+}
+
+static enum status_exit inspect(const struct command *command)
+{
+	struct sde_open_options open_options = SDE_OPEN_OPTIONS_INIT;
+	struct sde_storage *storage = NULL;
+	struct sde_error error = { 0 };
+	enum status_exit status;
+	int code;
+
+	open_options.ring = command->trust_ring ? SDE_RING_TRUST : SDE_RING_DEFAULT;
+	open_options.log = warn;
+	code = sde_storage_open(&storage, command->path, &open_options, &error);
+	if (code)
+		return fail(command, code, &error);
+	status = report_on(command, storage);
+	sde_storage_close(storage);
+	return status;
+}
+
+static enum status_exit print_help(void)
+{
+	fputs(usage, stdout);
+	for (size_t i = 0; i < sizeof(help) / sizeof(help[0]); i++)
+		fputs(help[i], stdout);
+	return finish_output(STATUS_OK);
+}
+
+static enum status_exit print_version(void)
+{
+	printf("sde-inspect %s (libsdestore %s)\n", SDE_VERSION_STRING, sde_version());
+	return finish_output(STATUS_OK);
+}
+
+int main(int argc, char *argv[])
+{
+	struct command command = { 0 };
+	int option;
+
+	signal(SIGPIPE, SIG_IGN);	/* a closed pipe is a write error like others */
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, "hV", long_options, NULL)) != -1) {
+		switch (option) {
+		case OPTION_JSON:
+			command.json = true;
+			break;
+		case OPTION_VERIFY:
+			command.verify = true;
+			break;
+		case OPTION_TRUST_RING:
+			command.trust_ring = true;
+			break;
+		case 'h':
+			return (int)print_help();
+		case 'V':
+			return (int)print_version();
+		default:
+			return (int)bad_option(argv);
+		}
+	}
+	if (optind == argc)
+		return (int)bad_usage("no store is given", NULL);
+	if (optind + 1 < argc)
+		return (int)bad_usage("unexpected argument", argv[optind + 1]);
+	command.path = argv[optind];
+	return (int)finish_output(inspect(&command));
+}
