@@ -1,0 +1,289 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# sde-inspect, from outside. First the cases of tests/cli/inspect: NAME.cmd is a
+# script, NAME.out its standard output with a last line `exit STATUS`. What
+# differs from run to run is put by name: RUN, VERSION, STORED, RATIO, TEXT.
+# Then what a comparison of texts cannot say.
+#
+# Environment: BUILD, SRCDIR (see tests/run). Speaks TAP.
+
+# shellcheck disable=SC2317	# the tests are called by name
+# shellcheck source=tests/cli/tap
+. "${SRCDIR:-$(cd "$(dirname "$0")/../.." && pwd)}/tests/cli/tap"
+
+normalised()
+{
+	sed -E -e 's/[0-9a-f]{32}/RUN/g' \
+		-e 's/[0-9]+\.[0-9]+\.[0-9]+/VERSION/g' \
+		-e 's/^(  stored      ).*/\1STORED/' \
+		-e 's/^(    "stored": )[0-9]+/\1STORED/' \
+		-e 's/^(    "ratio": )[0-9.]+/\1RATIO/' \
+		-e 's/^(    "text": )".*"/\1TEXT/'
+}
+
+output_of()
+{
+	case_name=$1
+	set +e
+	sh "$here/inspect/$case_name.cmd" >out.raw 2>err
+	echo "exit $?" >>out.raw
+	set -e
+	normalised <out.raw >out
+	cat err
+	diff -u "$here/inspect/$case_name.out" out
+}
+
+# json FILE EXPRESSION...: FILE is one JSON object, called j, and each Python
+# expression is true of it
+json()
+{
+	python3 - "$@" <<'END'
+import json, sys
+
+def unique(pairs):
+    assert len(pairs) == len(dict(pairs)), pairs
+    return dict(pairs)
+
+with open(sys.argv[1], encoding="utf-8") as file:
+    j = json.load(file, object_pairs_hook=unique)
+assert isinstance(j, dict) and j["schema"] == "sde-inspect/1", j
+for expression in sys.argv[2:]:
+    assert eval(expression), (expression, j)
+END
+}
+
+# flip FILE: one bit in its middle
+flip()
+{
+	python3 - "$1" <<'END'
+import sys
+with open(sys.argv[1], "r+b") as file:
+    data = file.read()
+    file.seek(len(data) // 2)
+    file.write(bytes([data[len(data) // 2] ^ 1]))
+END
+}
+
+# chunk STORE K: the file of its K-th chunk
+chunk()
+{
+	echo "$1/data/c/0/0/$2"
+}
+
+# picture DIRECTORY: all that is in it, to compare
+picture()
+{
+	find "$1" -printf '%p %y %s %i %T@\n' | sort
+	find "$1" -type f -exec cksum {} + | sort
+}
+
+# 10 snapshots in chunks of 4, the writer killed after the last; or all of them
+# still in the ring
+crashed_store()
+{
+	status 137 sh -c 'store_writer "$@"; exit $?' - "$1" "${2:-4}" 10 kill
+}
+
+# ---------------------------------------------------------------------------
+# The tests: every function from here on is one.
+
+json_of_a_closed_store_has_exact_integers_and_attributes()
+{
+	store_writer s.zarr 4 11 close
+	sde-inspect --json s.zarr >j
+	json j 'j["shape"] == [2, 8, 11]' 'j["state"] == "closed"' \
+		'j["attributes"]["seed"] == 9007199254740993' \
+		'j["attributes"]["text"] == "\x1b[2J \"quoted\" \x9b \xe9"' \
+		'j["attributes"]["list"] == [1, None, True]' \
+		'j["snapshots"]["published"] == 11' 'j["chunk_files"] == 3' \
+		'j["bytes"]["raw"] == 2 * 8 * 11 * 8' \
+		'j["bytes"]["ratio"] == j["bytes"]["raw"] / j["bytes"]["stored"]' \
+		'len(j["run"]) == 32' '"verify" not in j'
+}
+
+stored_bytes_are_those_of_the_chunk_files()
+{
+	store_writer s.zarr 4 11 close
+	sde-inspect --json s.zarr >j
+	bytes=$(find s.zarr/data/c -type f -printf '%s\n' | awk '{ n += $1 } END { print n }')
+	json j "j['bytes']['stored'] == $bytes"
+}
+
+a_damaged_chunk_is_named_and_the_status_is_3()
+{
+	store_writer s.zarr 4 12 close
+	flip "$(chunk s.zarr 1)"
+	status 3 sde-inspect --verify s.zarr >page
+	grep -E '^  verify      1 damaged chunk, ' page
+	grep -E '^ +snapshots 4 to 7: SDE_E_CORRUPT: ' page
+	status 3 sde-inspect --verify --json s.zarr >j
+	json j 'j["verify"]["ok"] is False' 'j["verify"]["code"] == "SDE_E_CORRUPT"' \
+		'j["verify"]["snapshots"] == 12' 'j["verify"]["text"] is None' \
+		'[(d["first"], d["count"], d["code"]) for d in j["verify"]["damage"]]
+			== [(4, 4, "SDE_E_CORRUPT")]' \
+		'j["verify"]["damage"][0]["text"]'
+}
+
+a_missing_chunk_gives_status_4()
+{
+	store_writer s.zarr 4 12 close
+	rm "$(chunk s.zarr 1)"
+	status 4 sde-inspect --verify s.zarr
+	status 4 sde-inspect --verify --json s.zarr >j
+	json j '"SDE_E_HOLE" in str(j)'
+}
+
+damage_counts_for_more_than_a_missing_chunk()
+{
+	store_writer s.zarr 4 12 close
+	rm "$(chunk s.zarr 0)"
+	sde-inspect s.zarr >/dev/null 2>&1 || {
+		echo 'a store with a missing chunk does not open: nothing to compare'
+		return 0
+	}
+	flip "$(chunk s.zarr 2)"
+	status 3 sde-inspect --verify --json s.zarr >j
+	json j '[d["code"] for d in j["verify"]["damage"]] == ["SDE_E_HOLE", "SDE_E_CORRUPT"]'
+}
+
+a_truncated_chunk_is_damage()
+{
+	store_writer s.zarr 4 12 close
+	: >"$(chunk s.zarr 2)"
+	status 3 sde-inspect --verify --json s.zarr >j
+	json j '"SDE_E_CORRUPT" in str(j)'
+}
+
+metadata_that_is_no_json_is_corrupt()
+{
+	store_writer s.zarr 4 12 close
+	printf '{' >s.zarr/zarr.json
+	status 3 sde-inspect s.zarr >page 2>err
+	[ ! -s page ]
+	grep '^sde-inspect: .*zarr.json' err
+	status 3 sde-inspect --json s.zarr >j
+	json j 'j["error"]["code"] == "SDE_E_CORRUPT"' 'j["error"]["number"] == -100001' \
+		'"zarr.json" in j["error"]["text"]' 'j["path"] == "s.zarr"'
+}
+
+a_crashed_store_gives_status_4_and_a_hint()
+{
+	crashed_store s.zarr 100
+	status 4 sde-inspect s.zarr >page
+	grep '^s.zarr: zarr format 3, crashed$' page
+	grep '^  data        float64 (2, 8, 10): ' page
+	grep 'snapshots   10 committed, .* 0 published$' page
+	grep '^hint: .*sde_zarr_storage_resume' page
+	status 4 sde-inspect --json --verify s.zarr >j
+	json j 'j["state"] == "crashed"' 'j["shape"] == [2, 8, 10]' \
+		'j["snapshots"]["committed"] == 10' 'j["snapshots"]["published"] == 0' \
+		'j["time"] == {"first": 0, "last": 2.25, "units": "s"}' \
+		'j["iteration"] == {"first": 0, "last": 27}' 'j["verify"]["ok"]' \
+		'j["bytes"]["ratio"] is None'
+}
+
+looking_changes_nothing()
+{
+	crashed_store s.zarr
+	picture s.zarr >before
+	status 4 sde-inspect --verify s.zarr
+	status 4 sde-inspect --json s.zarr
+	picture s.zarr >after
+	diff before after
+}
+
+a_running_store_gives_status_0()
+{
+	mkfifo input
+	store_writer s.zarr 4 10 wait <input >said &
+	writer=$!
+	exec 9>input
+	until grep -q stored said; do
+		kill -0 "$writer"
+		sleep 0.05
+	done
+	status 0 sde-inspect --json s.zarr >j
+	status 0 sde-inspect s.zarr >page
+	exec 9>&-
+	wait "$writer"
+	writer=
+	json j 'j["state"] == "running"' 'j["snapshots"]["committed"] == 10'
+	grep '^s.zarr: zarr format 3, running$' page
+	status 0 sde-inspect --json s.zarr >j
+	json j 'j["state"] == "closed"'
+}
+
+the_ring_of_a_copied_store_is_ignored_unless_trusted()
+{
+	crashed_store s.zarr 100
+	cp -a s.zarr copy.zarr
+	status 4 sde-inspect --json copy.zarr >j 2>err
+	json j 'j["snapshots"]["ignored"] == 10' 'j["snapshots"]["committed"] == 0'
+	grep '^sde-inspect: warning: ' err
+	status 4 sde-inspect copy.zarr >page
+	grep '^  ignored     10 snapshots' page
+	grep '^hint: .*--trust-ring' page
+	status 4 sde-inspect --trust-ring --json copy.zarr >j
+	json j 'j["snapshots"]["ignored"] == 0' 'j["snapshots"]["committed"] == 10'
+}
+
+a_path_that_is_no_text_still_makes_json()
+{
+	path=$(printf 's\033[31m\377"\\.zarr')
+	status 2 sde-inspect --json "$path" >j 2>err
+	json j 'j["path"] == "s\x1b[31m\ufffd\"\\.zarr"'
+	status 1 grep "$(printf '\033')" err
+	store_writer "$path" 4 5 close
+	status 0 sde-inspect --json "$path" >j
+	json j 'j["path"] == "s\x1b[31m\ufffd\"\\.zarr"'
+	status 0 sde-inspect "$path" >page
+	status 1 grep "$(printf '\033')" page
+}
+
+a_closed_pipe_or_descriptor_gives_status_2()
+{
+	store_writer s.zarr 4 12 close
+	status 2 sh -c 'sde-inspect s.zarr >&-'
+	status 2 sh -c 'sde-inspect --help >&-'
+	status 2 python3 -c '
+import os, subprocess, sys
+r, w = os.pipe()
+os.close(r)
+sys.exit(subprocess.run(["sde-inspect", "--json", "s.zarr"], stdout=w).returncode)'
+}
+
+an_error_is_one_line_on_standard_error()
+{
+	status 2 sde-inspect missing.zarr 2>err
+	[ "$(wc -l <err)" -eq 1 ]
+	grep "^sde-inspect: .*'missing.zarr'" err
+}
+
+verify_on_a_terminal_shows_progress_and_takes_it_away()
+{
+	store_writer s.zarr 4 12 close
+	status 0 python3 "$here/terminal.py" 60 sde-inspect --verify s.zarr >seen
+	python3 - <<'END'
+seen = open("seen", newline="").read()
+parts = seen[:seen.index("s.zarr: ")].split("\r")
+assert any("verifying [" in p and "ETA" in p for p in parts), seen
+assert all(len(p) < 60 for p in parts), seen
+assert parts[-1] == "" and parts[-2].strip() == "", seen
+END
+}
+
+elsewhere_progress_writes_nothing()
+{
+	store_writer s.zarr 4 12 close
+	status 0 sde-inspect --verify s.zarr 2>err >page
+	[ ! -s err ]
+	status 1 grep verifying page
+}
+
+# ---------------------------------------------------------------------------
+
+for file in "$here"/inspect/*.cmd; do
+	test_that output_of "$(basename "$file" .cmd)"
+done
+run_the_tests

@@ -1,0 +1,1 @@
+store_writer small.zarr 4 12 close && sde-inspect --json small.zarr

@@ -1,0 +1,1 @@
+mkdir d; sde-inspect d

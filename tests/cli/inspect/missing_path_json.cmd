@@ -1,0 +1,1 @@
+sde-inspect --json missing.zarr

@@ -1,0 +1,1 @@
+sde-inspect --json=yes store.zarr 2>&1

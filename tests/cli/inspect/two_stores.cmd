@@ -1,0 +1,1 @@
+sde-inspect one.zarr two.zarr 2>&1

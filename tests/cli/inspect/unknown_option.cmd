@@ -1,0 +1,1 @@
+sde-inspect --bogus store.zarr 2>&1

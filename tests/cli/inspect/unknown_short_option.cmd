@@ -1,0 +1,1 @@
+sde-inspect --json -xh store.zarr 2>&1
