@@ -306,7 +306,8 @@ int sde_zarr_storage_create(struct sde_storage **out, const char *save_directory
  *
  * SDE_E_LOCKED while another process writes the store, SDE_E_MISMATCH for
  * options that contradict it, SDE_E_HOLE if a published chunk is missing,
- * SDE_E_NOT_STORE, SDE_E_CORRUPT, SDE_E_VERSION, -errno.
+ * -ENOENT if there is nothing at that path, SDE_E_NOT_STORE, SDE_E_CORRUPT,
+ * SDE_E_VERSION, -errno.
  */
 int sde_zarr_storage_resume(struct sde_storage **out, const char *save_directory,
 			    const struct sde_zarr_options *options,
@@ -335,7 +336,9 @@ int sde_numpy_storage_create(struct sde_storage **out,
  * nothing; of a running or crashed store it sees the snapshots that are still
  * in the ring. Its number of snapshots is that of the moment of opening.
  *
- * -ENOENT, SDE_E_NOT_STORE, SDE_E_CORRUPT, SDE_E_VERSION, SDE_E_HOLE.
+ * -ENOENT, SDE_E_NOT_STORE, SDE_E_CORRUPT, SDE_E_VERSION. A chunk file that is
+ * missing is found when it is read (SDE_E_HOLE), or by sde_storage_verify; only
+ * the incomplete last one is looked at here.
  */
 int sde_storage_open(struct sde_storage **out, const char *path,
 		     const struct sde_open_options *options,
@@ -374,8 +377,8 @@ int sde_storage_commit(struct sde_storage *storage, double time);
 /*
  * Bytes that are kept with the next snapshot (and only with it): the random
  * generator's state, whatever is needed to go on exactly. They become part of
- * it in the same instant. n at most state_capacity, else -ENOSPC; n = 0 takes
- * a state back.
+ * it in the same instant. A store that stride skips leaves them for the next
+ * one. n at most state_capacity, else -ENOSPC; n = 0 takes a state back.
  */
 int sde_storage_set_state(struct sde_storage *storage, const void *bytes, size_t n);
 
@@ -484,7 +487,7 @@ const char *sde_storage_time_units(const struct sde_storage *storage);
 
 /*
  * Decode every chunk and check every checksum of a Zarr store, file by file.
- * `progress` (may be NULL) is called after each chunk with the snapshots done
+ * `progress` (may be NULL) is called after each chunk, damaged or not, with the snapshots done
  * and all; when it returns non-zero, verify stops with -ECANCELED. `damage`
  * (may be NULL) is called for each chunk that is missing or damaged with its
  * first snapshot, their number, the code and the sentence; verify then goes on,

@@ -37,8 +37,6 @@ static int believe_dead(struct sde__reader *reader, bool recovering, enum sde_ri
 	enum sde__ring_trust trust;
 	int ret;
 
-	if (choice == SDE_RING_DISCARD)
-		return 0;
 	ret = sde__ring_reader_trust(reader->ring, &trust, error);
 	if (ret)
 		return ret;
@@ -68,25 +66,25 @@ static int believe_dead(struct sde__reader *reader, bool recovering, enum sde_ri
 	return 0;
 }
 
-static int attach_ring(struct sde__reader *reader, bool patient, enum sde_ring choice,
-		       const struct sde__log *log, struct sde_error *error)
+static int attach_ring(struct sde__reader *reader, bool patient, const struct sde__log *log,
+		       struct sde_error *error)
 {
+	struct sde_error why = { 0 };
 	int ret;
 
-	if (reader->home.ring < 0)
-		return 0;
-	ret = sde__ring_reader_open(&reader->ring, reader->io, reader->home.ring, error);
+	ret = sde__ring_reader_open(&reader->ring, reader->io, reader->home.ring, &why);
 	if (ret == -ENOENT)
 		return 0;
 	if (!ret)
-		ret = sde__ring_reader_counters(reader->ring, &reader->counters, error);
+		ret = sde__ring_reader_counters(reader->ring, &reader->counters, &why);
+	if (ret == SDE_E_CORRUPT)
+		return sde__fail(error, ret, "%s (ring discard goes on without it)", why.text);
 	if (ret)
-		return ret;
+		return sde__fail(error, ret, "%s", why.text);
 	if (!ring_fits(reader)) {
 		sde__warn(log, "'%s': the ring belongs to another store and is ignored",
 			  reader->home.path);
-		if (choice != SDE_RING_DISCARD &&
-		    reader->counters.committed > reader->metadata.snapshots)
+		if (reader->counters.committed > reader->metadata.snapshots)
 			reader->ignored = reader->counters.committed - reader->metadata.snapshots;
 		drop_ring(reader);
 	} else if (reader->counters.epoch != reader->metadata.epoch) {
@@ -163,7 +161,7 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 int sde__assess(struct sde__reader *reader, bool locked_by_us, bool patient, enum sde_ring choice,
 		const struct sde__log *log, struct sde_error *error)
 {
-	int locked = 0, ret;
+	int locked = 0, ret = 0;
 
 	if (!locked_by_us) {
 		locked = sde__home_is_locked(&reader->home, error);
@@ -171,7 +169,8 @@ int sde__assess(struct sde__reader *reader, bool locked_by_us, bool patient, enu
 			return locked;
 	}
 	/* the ring before the files: whatever it has recycled by then is in them */
-	ret = attach_ring(reader, locked && patient, choice, log, error);
+	if (reader->home.ring >= 0 && (locked || choice != SDE_RING_DISCARD))
+		ret = attach_ring(reader, locked && patient, log, error);
 	if (!ret)
 		ret = count_files(reader, error);
 	if (ret)

@@ -271,18 +271,9 @@ int sde__ring_commit_synced(struct sde__ring *ring, uint64_t index, struct sde_e
 
 int sde__ring_seal(struct sde__ring *ring, uint64_t upto, bool durable, struct sde_error *error)
 {
-	int ret = 0;
-
-	pthread_mutex_lock(&ring->sync_lock);
+	/* without the lock: a long msync of other slots must not hold this up */
 	set(ring, SDE__RING_SEALED, upto);
-	if (durable) {
-		/* what a durable chunk file holds is as good as synced */
-		if (sde__ring_get(ring, SDE__RING_SYNCED) < upto)
-			set(ring, SDE__RING_SYNCED, upto);
-		ret = sync_header(ring, error);
-	}
-	pthread_mutex_unlock(&ring->sync_lock);
-	return ret;
+	return durable ? sync_header(ring, error) : 0;
 }
 
 int sde__ring_recycle(struct sde__ring *ring, uint64_t chunk)

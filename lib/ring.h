@@ -10,7 +10,8 @@
  *     allocated, complete and durable.
  *  2. claimed >= i + 1 before the first byte of slot i changes; committed = i +
  *     1 only after its last byte was written (release).
- *  3. synced = i only after msync of all slots below i returned 0.
+ *  3. synced = i only after msync of all slots below i that were not sealed by
+ *     then returned 0.
  *  4. sealed is raised, and durable (unless sync is none), before the first
  *     byte of a segment it frees changes.
  *  5. Slot i is intact while claimed <= i + S * T.
@@ -38,7 +39,7 @@ struct sde__ring {
 	unsigned char *segment[SDE__SEGMENTS_MAX];
 	int header_fd, segment_fd[SDE__SEGMENTS_MAX];	/* open from before the
 				first write, so that no sync error is missed */
-	pthread_mutex_t sync_lock;	/* guards raising of synced */
+	pthread_mutex_t sync_lock;	/* held by who may raise synced */
 };
 
 /*

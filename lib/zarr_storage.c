@@ -332,6 +332,9 @@ static int zarr_info(void *self, struct sde_storage_info *info, struct sde_error
 	info->sealed = sde__ring_get(z->ring, SDE__RING_SEALED);
 	info->synced = sde__ring_get(z->ring, SDE__RING_SYNCED);
 	info->committed = sde__ring_get(z->ring, SDE__RING_COMMITTED);
+	/* a durable chunk file is as good as a synced slot */
+	if (is_durable(z) && info->synced < info->sealed)
+		info->synced = info->sealed;
 	if (is_durable(z) && info->synced < info->published)
 		info->synced = info->published;
 	info->raw_bytes = info->published * sde__snapshot_bytes(&z->config.layout.geometry);
