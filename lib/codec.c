@@ -169,7 +169,7 @@ static int blosc_check_kind(const unsigned char *bytes, size_t item, size_t raw_
 static int blosc_decode(size_t item, const unsigned char *bytes, size_t size, void *raw,
 			size_t raw_size, struct sde_error *error)
 {
-	size_t block;
+	size_t block = 0;
 	int status, n;
 
 	status = blosc_check_sizes(bytes, size, raw_size, &block, error);

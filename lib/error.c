@@ -9,6 +9,9 @@
 #endif
 #include "error.h"
 
+#undef sde__fail
+#undef sde__fail_why
+
 #include <limits.h>
 #include <locale.h>
 #include <stdarg.h>

@@ -110,7 +110,10 @@ int sde__io_read_file(const struct sde__io *io, int dir, const char *name,
 /* Remove a directory with all in it; never follows a link. */
 int sde__io_remove_tree(const struct sde__io *io, int dir, const char *name);
 
-/* mkdir -p of a path as the user gave it. Also the default make_directory. */
-int sde__io_make_directories(void *io, const char *path);
+/*
+ * mkdir -p of a path as the user gave it. Has the form of the make_directory
+ * option, whose default it is; ctx is a struct sde__io, or NULL for the real one.
+ */
+int sde__io_make_directories(void *ctx, const char *path);
 
 #endif

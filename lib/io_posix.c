@@ -30,6 +30,8 @@ static int open_at(void *ctx, int dir, const char *name, int flags)
 	(void)ctx;
 	if (dir >= 0)
 		flags |= O_NOFOLLOW;
+	/* a pipe in a file's place must not be waited for; files do not care */
+	flags |= O_NONBLOCK | O_NOCTTY;
 	do {
 		fd = openat(dir < 0 ? AT_FDCWD : dir, name, flags | O_CLOEXEC, 0666);
 	} while (fd < 0 && errno == EINTR);
@@ -278,7 +280,7 @@ static int boot_id(void *ctx, unsigned char out[16])
 			value = (unsigned)(c - 'a') + 10;
 		else
 			continue;
-		out[digits / 2] = (unsigned char)(out[digits / 2] << 4 | value);
+		out[digits / 2] = (unsigned char)((unsigned)out[digits / 2] << 4 | value);
 		digits++;
 	}
 	return digits == 32 ? 0 : -ENODATA;

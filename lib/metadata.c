@@ -428,6 +428,7 @@ int sde__metadata_write(const struct sde__metadata *metadata,
 	status = check_writable(metadata, error);
 	if (status)
 		return status;
+	/* cppcheck-suppress uninitvar ; a static table, indexed by its enum */
 	json = documents[document](metadata);
 	status = json ? sde__json_text(json, SDE__JSON_INDENTED, text) : -ENOMEM;
 	json_decref(json);

@@ -386,7 +386,7 @@ static int parse_run(const struct source *source, const json_t *value, char run[
 static int parse_ours(const struct source *source, const json_t *ours,
 		      struct sde__metadata *metadata)
 {
-	uint64_t version, keepbits, state_capacity;
+	uint64_t version = 0, keepbits, state_capacity;
 	const struct {
 		const char *what;
 		uint64_t min, max, *out;

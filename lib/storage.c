@@ -91,9 +91,9 @@ static int make_parent(const struct sde_derive_options *options, struct sde_erro
 
 int sde_storage_derive(struct sde_storage **out, const struct sde_ensemble *ensemble,
 		       const struct sde_backend *backend, void *self,
-		       const struct sde_derive_options *user, struct sde_error *error)
+		       const struct sde_derive_options *options, struct sde_error *error)
 {
-	struct sde_derive_options options;
+	struct sde_derive_options own;
 	struct sde_storage *storage;
 	int ret;
 
@@ -102,12 +102,12 @@ int sde_storage_derive(struct sde_storage **out, const struct sde_ensemble *ense
 	*out = NULL;
 	if (!backend)
 		return sde__fail(error, -EINVAL, "no backend given");
-	ret = sde__options_take(&options, sizeof(options), sizeof(options), user,
+	ret = sde__options_take(&own, sizeof(own), sizeof(own), options,
 				"struct sde_derive_options", error);
 	if (!ret)
 		ret = sde__ensemble_check(ensemble, error);
 	if (!ret)
-		ret = make_parent(&options, error);
+		ret = make_parent(&own, error);
 	if (ret)
 		return ret;
 	storage = calloc(1, sizeof(*storage));
@@ -122,7 +122,7 @@ int sde_storage_derive(struct sde_storage **out, const struct sde_ensemble *ense
 	}
 	storage->self = self;
 	storage->ensemble = *ensemble;
-	storage->stride = options.stride ? options.stride : 1;
+	storage->stride = own.stride ? own.stride : 1;
 	pthread_mutex_init(&storage->lock, NULL);
 	*out = storage;
 	return 0;

@@ -158,11 +158,11 @@ static const struct sde_backend open_backend = {
 };
 
 int sde__zarr_open(struct sde_storage **out, const char *path,
-		   const struct sde_open_options *user, const struct sde__zarr_hooks *hooks,
+		   const struct sde_open_options *options, const struct sde__zarr_hooks *hooks,
 		   struct sde_error *error)
 {
 	struct sde_derive_options derive = SDE_DERIVE_OPTIONS_INIT;
-	struct sde_open_options options;
+	struct sde_open_options own;
 	struct sde__reader *reader;
 	struct sde_ensemble ensemble;
 	struct sde__log log;
@@ -173,14 +173,14 @@ int sde__zarr_open(struct sde_storage **out, const char *path,
 	*out = NULL;
 	if (!path || !*path)
 		return sde__fail(error, -EINVAL, "no path given");
-	ret = sde__options_take(&options, sizeof(options), sizeof(options), user,
+	ret = sde__options_take(&own, sizeof(own), sizeof(own), options,
 				"struct sde_open_options", error);
 	if (ret)
 		return ret;
-	if ((int)options.ring < 0 || options.ring > SDE_RING_DISCARD)
-		return sde__fail(error, -EINVAL, "option ring has no value %d", (int)options.ring);
-	log = (struct sde__log){ options.log, options.log_ctx };
-	ret = sde__reader_open(&reader, hooks->io, path, options.ring, &log, error);
+	if ((int)own.ring < 0 || own.ring > SDE_RING_DISCARD)
+		return sde__fail(error, -EINVAL, "option ring has no value %d", (int)own.ring);
+	log = (struct sde__log){ own.log, own.log_ctx };
+	ret = sde__reader_open(&reader, hooks->io, path, own.ring, &log, error);
 	if (ret)
 		return ret;
 	derive.stride = reader->metadata.stride;

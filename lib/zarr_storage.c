@@ -84,8 +84,9 @@ static int claim(struct zarr *z, uint64_t iteration, unsigned char **slot, struc
 
 	if (z->broken.code)
 		return sde__fail(error, z->broken.code, "%s", z->broken.text);
-	if (sde__publisher_failed(z->publisher))
-		return sde__publisher_failure(z->publisher, error);
+	ret = sde__publisher_failed(z->publisher) ? sde__publisher_failure(z->publisher, error) : 0;
+	if (ret)
+		return ret;
 	if (iteration > INT64_MAX)
 		return sde__fail(error, -EOVERFLOW, "iteration number %" PRIu64 " does not fit int64",
 				 iteration);
@@ -626,7 +627,7 @@ static int build(struct zarr *z, const char *path, struct sde_error *error)
 	return ret ? ret : sde__home_settle(&z->home, overwrite, error);
 }
 
-int sde__zarr_create(struct sde_storage **out, const char *path,
+int sde__zarr_create(struct sde_storage **out, const char *save_directory,
 		     const struct sde_ensemble *ensemble, const struct sde_zarr_options *options,
 		     const struct sde__zarr_hooks *hooks, struct sde_error *error)
 {
@@ -637,7 +638,7 @@ int sde__zarr_create(struct sde_storage **out, const char *path,
 	if (!out)
 		return sde__fail(error, -EINVAL, "no place for the storage");
 	*out = NULL;
-	if (!path || !*path)
+	if (!save_directory || !*save_directory)
 		return sde__fail(error, -EINVAL, "no save_directory given");
 	z = zarr_new(hooks);
 	if (!z)
@@ -647,14 +648,14 @@ int sde__zarr_create(struct sde_storage **out, const char *path,
 		goto fail;
 	sde__zarr_config_warn(&z->config);
 	derive.stride = z->config.metadata.stride;
-	derive.save_directory = path;
+	derive.save_directory = save_directory;
 	derive.make_directory = z->config.options.make_directory;
 	derive.make_directory_ctx = z->config.options.make_directory_ctx;
 	/* makes the parent directories, so it comes before the store's own */
 	ret = sde_storage_derive(out, ensemble, &zarr_backend, z, &derive, error);
 	if (ret)
 		goto fail;
-	ret = build(z, path, error);
+	ret = build(z, save_directory, error);
 	if (!ret)
 		return 0;
 	sde__publisher_stop(z->publisher);
@@ -736,7 +737,7 @@ static void leave_as_found(struct zarr *z)
 		sde__home_leave_ring(&z->home, false, NULL);
 }
 
-int sde__zarr_resume(struct sde_storage **out, const char *path,
+int sde__zarr_resume(struct sde_storage **out, const char *save_directory,
 		     const struct sde_zarr_options *options,
 		     const struct sde__zarr_hooks *hooks, struct sde_error *error)
 {
@@ -749,16 +750,16 @@ int sde__zarr_resume(struct sde_storage **out, const char *path,
 	if (!out)
 		return sde__fail(error, -EINVAL, "no place for the storage");
 	*out = NULL;
-	if (!path || !*path)
+	if (!save_directory || !*save_directory)
 		return sde__fail(error, -EINVAL, "no save_directory given");
 	z = zarr_new(hooks);
 	if (!z)
 		return sde__fail(error, -ENOMEM, "out of memory");
 	ret = sde__zarr_config_resumed(&z->config, options, error);
 	if (!ret)
-		ret = reopen(z, path, &reader, error);
+		ret = reopen(z, save_directory, &reader, error);
 	if (!ret)
-		ret = take_over(z, path, reader, error);
+		ret = take_over(z, save_directory, reader, error);
 	sde__reader_unref(reader);
 	if (ret)
 		goto fail;
