@@ -28,14 +28,9 @@ int sde__fail_why(struct sde_error *error, int code, const char *format, ...)
 
 #ifdef __clang_analyzer__
 /* What the analyzer cannot see from here: the code comes back as it went in. */
-static inline int sde__fail_seen(struct sde_error *error, int code, const char *format, ...)
-{
-	(void)error;
-	(void)format;
-	return code;
-}
-#define sde__fail sde__fail_seen
-#define sde__fail_why sde__fail_seen
+void sde__fail_text(const char *format, ...);
+#define sde__fail(error, code, ...) ((void)(error), sde__fail_text(__VA_ARGS__), (code))
+#define sde__fail_why(error, code, ...) ((void)(error), sde__fail_text(__VA_ARGS__), (code))
 #endif
 
 /* Ready for the next call. */

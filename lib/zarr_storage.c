@@ -80,10 +80,11 @@ static int take_room(struct zarr *z, struct sde_error *error)
 
 static int claim(struct zarr *z, uint64_t iteration, unsigned char **slot, struct sde_error *error)
 {
+	const int broken = z->broken.code;
 	int ret;
 
-	if (z->broken.code)
-		return sde__fail(error, z->broken.code, "%s", z->broken.text);
+	if (broken)
+		return sde__fail(error, broken, "%s", z->broken.text);
 	ret = sde__publisher_failed(z->publisher) ? sde__publisher_failure(z->publisher, error) : 0;
 	if (ret)
 		return ret;
@@ -380,7 +381,7 @@ static int remember(struct zarr *z, struct sde__reader *reader, uint64_t snapsho
 	double first, last;
 	int ret;
 
-	z->last_size = z->pending_size = 0;
+	z->last_size = 0;
 	if (!snapshots)
 		return 0;
 	ret = sde__zarr_view_moment(reader, 0, &first, &z->facts.first_iteration, error);

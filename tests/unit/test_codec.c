@@ -244,8 +244,11 @@ static void frames_of_another_writer_are_read(void **state)
 		assert_true(out[i] == i);
 	assert_int_equal(sde__codec_decode(&lz4, lz4_frame, sizeof(lz4_frame), out,
 					   sizeof(out), NULL), 0);
-	for (int i = 0; i < 32; i++)
-		assert_true(out[i] == (double)(i / 8));
+	for (int i = 0; i < 32; i++) {
+		const int row = i / 8;
+
+		assert_true(out[i] == row);
+	}
 }
 
 static void a_checksum_is_the_crc_of_all_before_it(void **state)
