@@ -356,7 +356,8 @@ int sde_storage_open(struct sde_storage **out, const char *path,
  *
  * A failure in the background (full disk, I/O error) is returned here, and the
  * snapshot is not kept, until a sde_storage_save succeeded: all snapshots
- * stored before are still held. -EINVAL if data is NULL or a reserved slot is
+ * stored before are still held. (With SDE_SYNC_SNAPSHOT a snapshot whose own
+ * sync failed may have been kept; info's committed tells.) -EINVAL if data is NULL or a reserved slot is
  * open, -EOVERFLOW if iteration_number does not fit int64, -EBADF on a storage
  * opened read-only.
  */
@@ -459,7 +460,7 @@ struct sde_storage_info {
 	uint64_t epoch;			/* how often the store was truncated */
 	double first_time, last_time;	/* NaN without snapshots */
 	int64_t first_iteration, last_iteration; /* -1 without snapshots */
-	uint64_t raw_bytes;		/* of the published data, uncompressed */
+	uint64_t raw_bytes;		/* of the data in chunk files, uncompressed */
 	uint64_t stored_bytes;		/* of the data's chunk files */
 	uint64_t chunk_files;
 	uint64_t stalls;		/* stores that had to wait */

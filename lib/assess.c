@@ -40,6 +40,11 @@ static int believe_dead(struct sde__reader *reader, bool recovering, enum sde_ri
 	ret = sde__ring_reader_trust(reader->ring, &trust, error);
 	if (ret)
 		return ret;
+	/* a writer claims one slot at a time (torn only by a power loss) */
+	if (trust != SDE__RING_SYNCED_HOLDS &&
+	    reader->counters.claimed > reader->counters.committed + 1)
+		return sde__fail(error, SDE_E_CORRUPT, "'%s/data/.ring/header' has impossible counters",
+				 reader->home.path);
 	if (trust == SDE__RING_COPIED && choice != SDE_RING_TRUST) {
 		if (reader->counters.committed > reader->filed)
 			reader->ignored = reader->counters.committed - reader->filed;

@@ -187,13 +187,13 @@ static int found_one(void *ctx, const char *name)
 	return 1;
 }
 
-/* What stands at `name` already: may it be replaced? Leaves *store true if it is a store. */
+/* What stands at `name` already: may it be replaced? *exists if more than an empty directory. */
 static int check_target(struct sde__home *home, bool overwrite, bool *exists,
 			struct sde_error *error)
 {
 	const struct sde__io *io = home->io;
 	struct sde__stat st;
-	int fd, ret;
+	int fd, ret, is_store;
 
 	*exists = false;
 	ret = io->stat_at(io->ctx, home->parent, home->name, &st);
@@ -208,6 +208,7 @@ static int check_target(struct sde__home *home, bool overwrite, bool *exists,
 	if (fd < 0)
 		return sde__fail_why(error, fd, "cannot open '%s'", home->path);
 	ret = io->list(io->ctx, fd, found_one, NULL);
+	is_store = ret > 0 && overwrite ? io->stat_at(io->ctx, fd, "zarr.json", &st) : 0;
 	io->close(io->ctx, fd);
 	if (ret < 0)
 		return sde__fail_why(error, ret, "cannot list '%s'", home->path);
@@ -218,7 +219,11 @@ static int check_target(struct sde__home *home, bool overwrite, bool *exists,
 		return sde__fail(error, -EEXIST,
 				 "'%s' exists: set overwrite to replace a store, or resume it",
 				 home->path);
-	return 0;
+	if (is_store == -ENOENT)
+		return sde__fail(error, SDE_E_NOT_STORE,
+				 "'%s' has no zarr.json: it is not a Zarr store", home->path);
+	return is_store ? sde__fail_why(error, is_store, "cannot stat '%s/zarr.json'",
+					home->path) : 0;
 }
 
 static int split_path(struct sde__home *home, const char *path, struct sde_error *error)
@@ -260,20 +265,23 @@ static int split_path(struct sde__home *home, const char *path, struct sde_error
 	return ret;
 }
 
-int sde__home_build(struct sde__home *home, const char *path, bool overwrite,
+int sde__home_build(struct sde__home *home, const char *path, bool overwrite, bool *exists,
 		    struct sde_error *error)
 {
-	bool exists;
 	int ret;
 
 	ret = split_path(home, path, error);
 	if (!ret)
-		ret = check_target(home, overwrite, &exists, error);
+		ret = check_target(home, overwrite, exists, error);
 	if (ret)
 		return ret;
 	ret = home->io->make_directory_at(home->io->ctx, home->parent, home->temporary);
-	if (ret)
+	if (ret) {
+		/* whatever has that name is not for undo to remove */
+		free(home->temporary);
+		home->temporary = NULL;
 		return sde__fail_why(error, ret, "cannot make a directory beside '%s'", path);
+	}
 	ret = open_directory(home, home->parent, home->temporary, &home->root, error);
 	if (!ret)
 		ret = make_directory(home, home->root, "time", &home->time, error);
@@ -292,7 +300,8 @@ int sde__home_build(struct sde__home *home, const char *path, bool overwrite,
 
 void sde__home_undo(struct sde__home *home)
 {
-	if (home->parent >= 0 && home->temporary && home->root >= 0)
+	/* not there, if the build did not come as far: no matter */
+	if (home->parent >= 0 && home->temporary)
 		sde__io_remove_tree(home->io, home->parent, home->temporary);
 }
 
@@ -315,34 +324,49 @@ static int exchange(struct sde__home *home, struct sde_error *error)
 	if (snprintf(aside, sizeof(aside), "%.*s.old", NAME_MAX - 8, home->temporary) < 0)
 		return -ENAMETOOLONG;
 	ret = io->rename_at(io->ctx, home->parent, home->name, home->parent, aside);
-	if (!ret)
-		ret = io->rename_at(io->ctx, home->parent, home->temporary, home->parent, home->name);
 	if (ret)
 		return sde__fail_why(error, ret, "cannot replace '%s'", home->path);
+	ret = io->rename_at(io->ctx, home->parent, home->temporary, home->parent, home->name);
+	if (ret) {
+		io->rename_at(io->ctx, home->parent, aside, home->parent, home->name);
+		return sde__fail_why(error, ret, "cannot replace '%s'", home->path);
+	}
 	ret = sde__io_remove_tree(io, home->parent, aside);
 	return ret ? sde__fail_why(error, ret, "cannot remove the old '%s', now '%s'", home->path,
 				   aside) : 0;
 }
 
-/* Nobody may be writing the store that is to go: hold its lock meanwhile. */
-static int replace_old(struct sde__home *home, struct sde_error *error)
+int sde__home_open_old(struct sde__home *old, const struct sde__home *home,
+		       struct sde_error *error)
 {
-	struct sde__home old;
-	int ret;
-
-	sde__home_init(&old, home->io);
-	ret = sde__home_open(&old, home->path, error);
-	if (!ret)
-		ret = sde__home_enter(&old, error);
-	if (!ret)
-		ret = sde__home_lock(&old, error);
-	if (!ret)
-		ret = exchange(home, error);
-	sde__home_close(&old);
-	return ret;
+	old->path = strdup(home->path);
+	if (!old->path)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	/* not by its path: the working directory may be another one by now */
+	old->root = home->io->open_at(home->io->ctx, home->parent, home->name,
+				      O_RDONLY | O_DIRECTORY);
+	return old->root < 0 ? sde__fail_why(error, old->root, "cannot open '%s'", home->path) : 0;
 }
 
-int sde__home_settle(struct sde__home *home, bool overwrite, struct sde_error *error)
+/* Is what bears the name still the store that the caller looked at? */
+static int check_old(struct sde__home *home, const struct sde__home *old, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	struct sde__stat ours, named;
+	int ret;
+
+	ret = io->stat(io->ctx, old->root, &ours);
+	if (!ret)
+		ret = io->stat_at(io->ctx, home->parent, home->name, &named);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot stat '%s'", home->path);
+	if (ours.inode != named.inode || ours.device != named.device)
+		return sde__fail(error, -EEXIST, "'%s' was replaced by somebody else meanwhile",
+				 home->path);
+	return 0;
+}
+
+int sde__home_settle(struct sde__home *home, const struct sde__home *old, struct sde_error *error)
 {
 	const struct sde__io *io = home->io;
 	bool exists;
@@ -357,15 +381,20 @@ int sde__home_settle(struct sde__home *home, bool overwrite, struct sde_error *e
 		ret = io->sync(io->ctx, home->root);
 	if (ret)
 		return sde__fail_why(error, ret, "cannot sync '%s'", home->path);
-	ret = check_target(home, overwrite, &exists, error);
+	ret = old ? check_old(home, old, error) : check_target(home, false, &exists, error);
 	if (ret)
 		return ret;
-	if (exists)
-		ret = replace_old(home, error);
+	if (old)
+		ret = exchange(home, error);
 	else
 		ret = io->rename_at(io->ctx, home->parent, home->temporary, home->parent, home->name);
-	if (!ret)
+	if (!ret) {
 		ret = io->sync(io->ctx, home->parent);
+		/* the name is free again after undo; an old store is gone already */
+		if (ret && !old)
+			io->rename_at(io->ctx, home->parent, home->name, home->parent,
+				      home->temporary);
+	}
 	if (ret)
 		return sde__fail_why(error, ret, "cannot put '%s' in place", home->path);
 	close_one(home, &home->parent);
@@ -471,6 +500,15 @@ int sde__home_is_locked(struct sde__home *home, struct sde_error *error)
 	ret = io->is_locked(io->ctx, fd);
 	io->close(io->ctx, fd);
 	return ret < 0 ? sde__fail_why(error, ret, "cannot probe '%s/data/.ring/lock'", home->path) : ret;
+}
+
+void sde__home_leave_idle_ring(struct sde__home *home)
+{
+	struct sde__stat st;
+
+	if (home->lock >= 0 &&
+	    home->io->stat_at(home->io->ctx, home->ring, "header", &st) == -ENOENT)
+		sde__home_leave_ring(home, false, NULL);
 }
 
 int sde__home_leave_ring(struct sde__home *home, bool durable, struct sde_error *error)

@@ -40,14 +40,24 @@ char *sde__home_parent_path(const char *path);
 
 /*
  * Make the directories of a new store beside `path`, under a temporary name;
- * its parent directory exists. Takes the new store's lock. Refuses what
- * overwrite must not touch: see sde_zarr_storage_create.
+ * its parent directory exists. Takes the new store's lock. -EEXIST if something
+ * is there (an empty directory does not count) and `overwrite` is false,
+ * SDE_E_NOT_STORE if it is no directory. *exists says whether there is one to
+ * replace: whether it may be is for the caller to find out.
  */
-int sde__home_build(struct sde__home *home, const char *path, bool overwrite,
+int sde__home_build(struct sde__home *home, const char *path, bool overwrite, bool *exists,
 		    struct sde_error *error);
 
-/* Give it its name, and remove the store that had it. */
-int sde__home_settle(struct sde__home *home, bool overwrite, struct sde_error *error);
+/* Open the root of what has the new store's name now. */
+int sde__home_open_old(struct sde__home *old, const struct sde__home *home,
+		       struct sde_error *error);
+
+/*
+ * Give it its name. `old` is the store that has it now, checked and locked by
+ * the caller, which is removed; or NULL.
+ */
+int sde__home_settle(struct sde__home *home, const struct sde__home *old,
+		     struct sde_error *error);
 
 /* Take back a build that was not settled. */
 void sde__home_undo(struct sde__home *home);
@@ -73,6 +83,9 @@ int sde__home_is_locked(struct sde__home *home, struct sde_error *error);
 
 /* Remove lock and ring directory, whose other files are gone; gives up the lock. */
 int sde__home_leave_ring(struct sde__home *home, bool durable, struct sde_error *error);
+
+/* The same for a ring directory made only for the lock; one with a ring stays. */
+void sde__home_leave_idle_ring(struct sde__home *home);
 
 /* Closes everything, gives up the lock; removes nothing. */
 void sde__home_close(struct sde__home *home);

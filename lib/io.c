@@ -221,5 +221,10 @@ int sde__io_make_directories(void *ctx, const char *path)
 			;
 	}
 	free(copy);
+	/* "file/", a link to nowhere: no mkdir above has failed */
+	if (!ret)
+		ret = io->stat_at(io->ctx, -1, path, &st);
+	if (!ret && !st.is_directory)
+		ret = -ENOTDIR;
 	return ret;
 }

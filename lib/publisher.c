@@ -272,7 +272,9 @@ bool sde__publisher_step(struct sde__publisher *p, unsigned roles, void *raw)
 		return false;
 	p->active++;
 	if (roles & SDE__ROLE_SEAL)
-		did = step_seal(p) || step_publish(p);
+		/* the metadata when their time has come, even if there is always a
+		 * chunk to seal */
+		did = step_publish(p) || step_seal(p);
 	if (!did && roles & SDE__ROLE_ENCODE)
 		did = step_encode(p, raw);
 	p->active--;
@@ -395,6 +397,7 @@ void sde__publisher_counts(struct sde__publisher *p, struct sde__publisher_count
 {
 	pthread_mutex_lock(&p->lock);
 	counts->published = p->published;
+	counts->held = p->held;
 	counts->chunk_files = p->files;
 	counts->stored_bytes = p->bytes;
 	pthread_mutex_unlock(&p->lock);

@@ -77,7 +77,8 @@ int sde__publisher_failure(struct sde__publisher *publisher, struct sde_error *e
 void sde__publisher_fail(struct sde__publisher *publisher, const struct sde_error *why);
 
 struct sde__publisher_counts {
-	uint64_t published;		/* snapshots */
+	uint64_t held;			/* snapshots in chunk files */
+	uint64_t published;		/* of which the metadata tell */
 	uint64_t chunk_files, stored_bytes;
 };
 void sde__publisher_counts(struct sde__publisher *publisher, struct sde__publisher_counts *counts);

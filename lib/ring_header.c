@@ -92,7 +92,8 @@ int sde__ring_header_decode(const unsigned char page[SDE__RING_HEADER_SIZE],
 		return sde__fail(error, SDE_E_VERSION,
 				 "'%s' is a ring of version %u, this library knows %d", place,
 				 get32(page + 8), VERSION);
-	if (get32(page + 12) != sde__crc32c(0, page + GUARDED_FROM, GUARDED_TO - GUARDED_FROM))
+	if (!get32(page + 8) ||
+	    get32(page + 12) != sde__crc32c(0, page + GUARDED_FROM, GUARDED_TO - GUARDED_FROM))
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' has a wrong checksum", place);
 	if (dtype > SDE_FLOAT32 || order > SDE_LAYOUT_TRAJECTORY_DIMENSION)
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' has impossible sizes", place);

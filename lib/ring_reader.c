@@ -14,16 +14,20 @@
 static int open_segments(struct sde__ring_reader *reader, int dir, struct sde_error *error)
 {
 	const struct sde__io *io = reader->io;
-	struct sde__stat st;
+	struct sde__stat st, header;
 	char name[32];
 	int ret;
 
 	for (unsigned s = 0; s < reader->header.layout.segments; s++) {
 		snprintf(name, sizeof(name), "segment.%u", s);
 		ret = io->open_at(io->ctx, dir, name, O_RDONLY);
+		/* a ring on its way out loses its header first: if that is still
+		 * there, the segment is lost */
+		if (ret == -ENOENT && !io->stat(io->ctx, reader->header_fd, &header))
+			return header.links ? sde__fail(error, SDE_E_CORRUPT,
+							"'data/.ring/%s' is missing", name) : ret;
 		if (ret < 0)
-			return ret == -ENOENT ? ret :
-			       sde__fail_why(error, ret, "cannot open 'data/.ring/%s'", name);
+			return sde__fail_why(error, ret, "cannot open 'data/.ring/%s'", name);
 		reader->segment_fd[s] = ret;
 		ret = io->stat(io->ctx, reader->segment_fd[s], &st);
 		if (ret)

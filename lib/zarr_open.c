@@ -108,7 +108,7 @@ static int open_info(void *self, struct sde_storage_info *info, struct sde_error
 			info->synced = info->committed;
 	}
 	info->ignored = reader->ignored;
-	info->raw_bytes = m->snapshots * sde__snapshot_bytes(&m->geometry);
+	info->raw_bytes = reader->filed * sde__snapshot_bytes(&m->geometry);
 	ret = sde__recover_count(&reader->home, (reader->filed + size - 1) / size,
 				 &info->chunk_files, &info->stored_bytes, error);
 	if (ret || !reader->snapshots)

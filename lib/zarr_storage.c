@@ -339,7 +339,7 @@ static int zarr_info(void *self, struct sde_storage_info *info, struct sde_error
 		info->synced = info->sealed;
 	if (is_durable(z) && info->synced < info->published)
 		info->synced = info->published;
-	info->raw_bytes = info->published * sde__snapshot_bytes(&z->config.layout.geometry);
+	info->raw_bytes = counts.held * sde__snapshot_bytes(&z->config.layout.geometry);
 	info->chunk_files = counts.chunk_files;
 	info->stored_bytes = counts.stored_bytes;
 	info->stalls = __atomic_load_n(&z->facts.stalls, __ATOMIC_RELAXED);
@@ -604,10 +604,25 @@ static const struct sde_backend zarr_backend = {
 	.time_units = zarr_time_units,
 };
 
-static int build(struct zarr *z, const char *path, struct sde_error *error)
+/* The store that is to be replaced: one of ours, and nobody's at the moment. */
+static int take_old(struct sde__home *old, const struct sde__home *home, struct sde_error *error)
 {
-	const bool overwrite = z->config.options.overwrite;
+	struct sde__metadata metadata = { 0 };
+	int ret;
+
+	ret = sde__home_open_old(old, home, error);
+	if (!ret)
+		ret = sde__documents_read(old, &metadata, error);
+	sde__metadata_clear(&metadata);
+	if (!ret)
+		ret = sde__home_enter(old, error);
+	return ret ? ret : sde__home_lock(old, error);
+}
+
+static int build(struct zarr *z, const char *path, struct sde__home *old, struct sde_error *error)
+{
 	unsigned char run[16];
+	bool exists;
 	int ret;
 
 	ret = z->io->random(z->io->ctx, run, sizeof(run));
@@ -616,7 +631,9 @@ static int build(struct zarr *z, const char *path, struct sde_error *error)
 	sde__zarr_config_set_run(&z->config, run);
 	ret = make_state_buffers(z, error);
 	if (!ret)
-		ret = sde__home_build(&z->home, path, overwrite, error);
+		ret = sde__home_build(&z->home, path, z->config.options.overwrite, &exists, error);
+	if (!ret && exists)
+		ret = take_old(old, &z->home, error);
 	if (!ret)
 		ret = sde__documents_write(&z->home, &z->config.metadata, false, is_durable(z), error);
 	if (!ret)
@@ -625,7 +642,25 @@ static int build(struct zarr *z, const char *path, struct sde_error *error)
 		ret = sde__ring_enact(z->ring, 0, 0, 0, is_durable(z), error);
 	if (!ret)
 		ret = start_publisher(z, error);
-	return ret ? ret : sde__home_settle(&z->home, overwrite, error);
+	return ret ? ret : sde__home_settle(&z->home, exists ? old : NULL, error);
+}
+
+/* Build it, or leave everything as it was. */
+static int build_or_undo(struct zarr *z, const char *path, struct sde_error *error)
+{
+	struct sde__home old;
+	int ret;
+
+	sde__home_init(&old, z->io);
+	ret = build(z, path, &old, error);
+	if (ret) {
+		sde__publisher_stop(z->publisher);
+		z->publisher = NULL;
+		sde__home_undo(&z->home);
+		sde__home_leave_idle_ring(&old);
+	}
+	sde__home_close(&old);
+	return ret;
 }
 
 int sde__zarr_create(struct sde_storage **out, const char *save_directory,
@@ -656,12 +691,9 @@ int sde__zarr_create(struct sde_storage **out, const char *save_directory,
 	ret = sde_storage_derive(out, ensemble, &zarr_backend, z, &derive, error);
 	if (ret)
 		goto fail;
-	ret = build(z, save_directory, error);
+	ret = build_or_undo(z, save_directory, error);
 	if (!ret)
 		return 0;
-	sde__publisher_stop(z->publisher);
-	z->publisher = NULL;
-	sde__home_undo(&z->home);
 	sde__storage_disown(*out);
 	*out = NULL;
 fail:
@@ -728,16 +760,6 @@ static int take_over(struct zarr *z, const char *path, struct sde__reader *reade
 	return ret ? ret : start_publisher(z, error);
 }
 
-/* A closed store that could not be resumed keeps no empty ring directory. */
-static void leave_as_found(struct zarr *z)
-{
-	struct sde__stat st;
-
-	if (z->home.lock >= 0 &&
-	    z->io->stat_at(z->io->ctx, z->home.ring, SDE__RING_HEADER_NAME, &st) == -ENOENT)
-		sde__home_leave_ring(&z->home, false, NULL);
-}
-
 int sde__zarr_resume(struct sde_storage **out, const char *save_directory,
 		     const struct sde_zarr_options *options,
 		     const struct sde__zarr_hooks *hooks, struct sde_error *error)
@@ -772,8 +794,9 @@ int sde__zarr_resume(struct sde_storage **out, const char *save_directory,
 	if (!ret)
 		return 0;
 fail:
+	/* a closed store that could not be resumed is left as it was */
 	if (!z->ring)
-		leave_as_found(z);
+		sde__home_leave_idle_ring(&z->home);
 	zarr_free(z);
 	return ret;
 }
