@@ -130,6 +130,12 @@ static int count_files(struct sde__reader *reader, struct sde_error *error)
 			break;
 		}
 		here = file.side.epoch == reader->metadata.epoch ? chunk * size + file.side.count : 0;
+		/* believed beyond what is published only if its checksum holds */
+		if (here > reader->filed) {
+			ret = sde__shard_reader_side(&file, &why);
+			if (ret)
+				break;
+		}
 		if (here > reader->filed)
 			reader->filed = here;
 		else if (here < reader->filed)
@@ -148,6 +154,8 @@ static int count_files(struct sde__reader *reader, struct sde_error *error)
 static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 		     enum sde_ring choice, const struct sde__log *log, struct sde_error *error)
 {
+	const struct sde__slot_layout *l = &reader->ring->header.layout;
+	const uint64_t slots = l->segments * l->geometry.chunk_size;
 	uint64_t first = 0, upto = 0;
 	int ret = 0;
 
@@ -156,6 +164,11 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 		upto = reader->counters.committed;
 	} else {
 		ret = believe_dead(reader, recovering, choice, log, &first, &upto, error);
+		/* no writer is ever more than the ring ahead of what is sealed */
+		if (!ret && upto > reader->counters.sealed + slots)
+			ret = sde__fail(error, SDE_E_CORRUPT,
+					"'%s/data/.ring/header' has impossible counters (ring discard goes on without it)",
+					reader->home.path);
 	}
 	/* a gap between files and ring: the prefix ends with the files */
 	if (!ret && upto > reader->filed && first <= reader->filed)
@@ -166,6 +179,7 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 int sde__assess(struct sde__reader *reader, bool locked_by_us, bool patient, enum sde_ring choice,
 		const struct sde__log *log, struct sde_error *error)
 {
+	struct sde_error why = { 0 };
 	int locked = 0, ret = 0;
 
 	if (!locked_by_us) {
@@ -177,9 +191,12 @@ int sde__assess(struct sde__reader *reader, bool locked_by_us, bool patient, enu
 	if (reader->home.ring >= 0 && (locked || choice != SDE_RING_DISCARD))
 		ret = attach_ring(reader, locked && patient, log, error);
 	if (!ret)
-		ret = count_files(reader, error);
+		ret = count_files(reader, &why);
+	/* a truncate may be at work on the files: look again */
+	if (why.code && locked && patient)
+		return SDE_E_STALE;
 	if (ret)
-		return ret;
+		return why.code ? sde__fail(error, ret, "%s", why.text) : ret;
 	reader->state = locked ? SDE_STATE_RUNNING :
 			reader->ring || reader->ignored ? SDE_STATE_CRASHED : SDE_STATE_CLOSED;
 	reader->snapshots = reader->filed;

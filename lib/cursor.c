@@ -78,9 +78,10 @@ static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 	memset(cursor->have, 0, (size_t)cursor->file.inner_count * sizeof(*cursor->have));
 	ret = sde__shard_reader_open(&cursor->file, reader->home.shards, chunk, reader->run,
 				     reader->home.path, &why);
+	/* the root had the new epoch before the file: see below whether it is so */
 	if (!ret && cursor->file.side.epoch > reader->metadata.epoch)
-		ret = sde__fail(&why, SDE_E_STALE, "'%s' was truncated since this handle was taken",
-				reader->home.path);
+		ret = sde__fail(&why, SDE_E_CORRUPT, "'%s' is of epoch %" PRIu64 ", the store of %" PRIu64,
+				cursor->file.place, cursor->file.side.epoch, reader->metadata.epoch);
 	if (!ret && cursor->file.side.count < count)
 		ret = sde__fail(&why, SDE_E_CORRUPT, "'%s' holds %u snapshots, not %" PRIu64,
 				cursor->file.place, cursor->file.side.count, count);

@@ -104,10 +104,14 @@ static int reach_shards(struct sde__home *home, bool make, struct sde_error *err
 		ret = step(home, c, "0", &zero, error);
 	if (!ret)
 		ret = step(home, zero, "0", &home->shards, error);
-	if (!ret && make)
+	if (!ret && make) {
 		ret = home->io->sync(home->io->ctx, zero);
-	if (!ret && make)
-		ret = home->io->sync(home->io->ctx, c);
+		if (!ret)
+			ret = home->io->sync(home->io->ctx, c);
+		if (ret)
+			sde__fail_why(error, ret, "cannot sync directory 'data/c' of '%s'",
+				      home->path);
+	}
 	close_one(home, &zero);
 	close_one(home, &c);
 	return ret;
@@ -316,10 +320,7 @@ static int exchange(struct sde__home *home, struct sde_error *error)
 	if (ret != -EINVAL && ret != -ENOSYS) {
 		if (ret)
 			return sde__fail_why(error, ret, "cannot replace '%s'", home->path);
-		/* the old store now has the temporary name */
-		ret = sde__io_remove_tree(io, home->parent, home->temporary);
-		return ret ? sde__fail_why(error, ret, "cannot remove the old '%s', now '%s'",
-					   home->path, home->temporary) : 0;
+		goto out;
 	}
 	if (snprintf(aside, sizeof(aside), "%.*s.old", NAME_MAX - 8, home->temporary) < 0)
 		return -ENAMETOOLONG;
@@ -331,9 +332,12 @@ static int exchange(struct sde__home *home, struct sde_error *error)
 		io->rename_at(io->ctx, home->parent, aside, home->parent, home->name);
 		return sde__fail_why(error, ret, "cannot replace '%s'", home->path);
 	}
-	ret = sde__io_remove_tree(io, home->parent, aside);
+	memcpy(home->temporary, aside, sizeof(aside));
+out:
+	/* the old store now has the temporary name: undo would remove it, too */
+	ret = sde__io_remove_tree(io, home->parent, home->temporary);
 	return ret ? sde__fail_why(error, ret, "cannot remove the old '%s', now '%s'", home->path,
-				   aside) : 0;
+				   home->temporary) : 0;
 }
 
 int sde__home_open_old(struct sde__home *old, const struct sde__home *home,

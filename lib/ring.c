@@ -259,6 +259,9 @@ int sde__ring_commit_synced(struct sde__ring *ring, uint64_t index, struct sde_e
 
 	pthread_mutex_lock(&ring->sync_lock);
 	synced = sde__ring_get(ring, SDE__RING_SYNCED);
+	/* what is sealed is durable elsewhere */
+	if (synced < sde__ring_get(ring, SDE__RING_SEALED))
+		synced = sde__ring_get(ring, SDE__RING_SEALED);
 	ret = sync_slots(ring, synced < index ? synced : index, index + 1, error);
 	if (!ret) {
 		sde__ring_commit(ring, index);

@@ -30,8 +30,9 @@
  *	832	8	base: the first snapshot that was put into this ring
  *
  * The first part never changes after the file got its name. The counters are
- * absolute snapshot indices, all in one 512-byte sector so that a power loss
- * cannot tear them apart: `claimed` = i + 1 before slot i is written,
+ * absolute snapshot indices, all in one 512-byte sector, which a device writes
+ * whole; but the page may be on its way there while they change, so after a power
+ * loss one of them may be newer than the next. `claimed` = i + 1 before slot i is written,
  * `committed` = i + 1 after. An epoch of all ones means that the ring is being
  * rewritten by truncate, and is to be ignored.
  *

@@ -92,6 +92,12 @@ static int get_counter(const struct sde__ring_reader *reader, enum sde__ring_cou
 	return ret ? sde__fail_why(error, ret, "cannot read 'data/.ring/header'") : 0;
 }
 
+static void raise_to(uint64_t *counter, uint64_t least)
+{
+	if (*counter < least)
+		*counter = least;
+}
+
 int sde__ring_reader_counters(const struct sde__ring_reader *reader,
 			      struct sde__ring_counters *counters, struct sde_error *error)
 {
@@ -119,10 +125,16 @@ int sde__ring_reader_counters(const struct sde__ring_reader *reader,
 		counters->epoch = SDE__RING_EPOCH_NONE;
 	if (counters->epoch == SDE__RING_EPOCH_NONE)
 		return 0;
-	if (counters->base > counters->sealed || counters->sealed > counters->committed ||
-	    counters->committed > counters->claimed || counters->claimed > INT64_MAX ||
+	if (counters->base > counters->sealed || counters->sealed > INT64_MAX ||
 	    counters->base % reader->header.layout.geometry.chunk_size ||
 	    counters->sealed % reader->header.layout.geometry.chunk_size)
+		return sde__fail(error, SDE_E_CORRUPT,
+				 "'data/.ring/header' has impossible counters");
+	/* a power loss may have left one that is older than those it precedes */
+	raise_to(&counters->committed, counters->sealed);
+	raise_to(&counters->committed, counters->synced);
+	raise_to(&counters->claimed, counters->committed);
+	if (counters->claimed > INT64_MAX)
 		return sde__fail(error, SDE_E_CORRUPT,
 				 "'data/.ring/header' has impossible counters");
 	return 0;

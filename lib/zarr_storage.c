@@ -324,7 +324,6 @@ static int zarr_info(void *self, struct sde_storage_info *info, struct sde_error
 
 	(void)error;
 	sde__zarr_view_info(&z->config.metadata, info);
-	info->epoch = sde__ring_get(z->ring, SDE__RING_EPOCH);
 	info->state = SDE_STATE_RUNNING;
 	info->sync = z->config.sync;
 	info->segments = z->config.layout.segments;
@@ -378,20 +377,25 @@ static const char *zarr_time_units(void *self)
 static int remember(struct zarr *z, struct sde__reader *reader, uint64_t snapshots,
 		    struct sde_error *error)
 {
+	int64_t first_iteration, last_iteration;
+	uint64_t bits[2];
 	double first, last;
 	int ret;
 
 	z->last_size = 0;
 	if (!snapshots)
 		return 0;
-	ret = sde__zarr_view_moment(reader, 0, &first, &z->facts.first_iteration, error);
+	ret = sde__zarr_view_moment(reader, 0, &first, &first_iteration, error);
 	if (!ret)
-		ret = sde__zarr_view_moment(reader, snapshots - 1, &last, &z->facts.last_iteration,
-					    error);
+		ret = sde__zarr_view_moment(reader, snapshots - 1, &last, &last_iteration, error);
 	if (ret)
 		return ret;
-	memcpy(&z->facts.first_time, &first, sizeof(first));
-	memcpy(&z->facts.last_time, &last, sizeof(last));
+	memcpy(&bits[0], &first, sizeof(first));
+	memcpy(&bits[1], &last, sizeof(last));
+	__atomic_store_n(&z->facts.first_time, bits[0], __ATOMIC_RELAXED);
+	__atomic_store_n(&z->facts.first_iteration, first_iteration, __ATOMIC_RELAXED);
+	__atomic_store_n(&z->facts.last_time, bits[1], __ATOMIC_RELAXED);
+	__atomic_store_n(&z->facts.last_iteration, last_iteration, __ATOMIC_RELAXED);
 	z->last_size = z->config.layout.state_capacity;
 	return sde__zarr_view_state(reader, snapshots - 1, z->last, &z->last_size, error);
 }
@@ -541,7 +545,8 @@ static int zarr_truncate(void *self, uint64_t snapshots, struct sde_error *error
 	metadata.snapshots = snapshots;
 	ret = sde__documents_write(&z->home, &metadata, true, is_durable(z), error);
 	if (!ret) {
-		z->config.metadata.epoch = metadata.epoch;
+		/* info may be asked for it by another thread right now */
+		__atomic_store_n(&z->config.metadata.epoch, metadata.epoch, __ATOMIC_RELAXED);
 		z->config.metadata.snapshots = snapshots;
 		ret = follow_truncate(z, snapshots, error);
 	}
@@ -794,9 +799,11 @@ int sde__zarr_resume(struct sde_storage **out, const char *save_directory,
 	if (!ret)
 		return 0;
 fail:
-	/* a closed store that could not be resumed is left as it was */
-	if (!z->ring)
-		sde__home_leave_idle_ring(&z->home);
+	/* a closed store that could not be resumed is left as it was; a new ring
+	 * was laid only after all of the old one had been published */
+	if (z->ring)
+		sde__ring_remove_files(z->io, z->home.ring, NULL);
+	sde__home_leave_idle_ring(&z->home);
 	zarr_free(z);
 	return ret;
 }

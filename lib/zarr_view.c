@@ -83,7 +83,8 @@ void sde__zarr_view_info(const struct sde__metadata *m, struct sde_storage_info 
 	info->checksum = m->checksum ? SDE_CHECKSUM_ON : SDE_CHECKSUM_OFF;
 	info->keepbits = m->keepbits;
 	info->state_capacity = m->state_capacity;
-	info->epoch = m->epoch;
+	/* a truncate may be under way in another thread */
+	info->epoch = __atomic_load_n(&m->epoch, __ATOMIC_RELAXED);
 	memcpy(info->run, m->run, sizeof(info->run));
 }
 

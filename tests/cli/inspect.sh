@@ -49,7 +49,8 @@ with open(sys.argv[1], encoding="utf-8") as file:
     j = json.load(file, object_pairs_hook=unique)
 assert isinstance(j, dict) and j["schema"] == "sde-inspect/1", j
 for expression in sys.argv[2:]:
-    assert eval(expression), (expression, j)
+    # in parentheses an expression may take several lines
+    assert eval("(" + expression + ")"), (expression, j)
 END
 }
 

@@ -1,0 +1,881 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ring, writer and reader together: what the counters promise, in which
+ * order things become durable, and what a reader may believe.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "fault_io.h"
+#include "ring.h"
+#include "ring_reader.h"
+#include "scratch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define T 4
+#define S 3
+#define PAYLOAD 80	/* 2 * 5 * 8 */
+#define SLOT 192	/* 64 + 128 */
+
+static struct fault_io fault;
+
+static struct sde__ring_header header_of(unsigned segments)
+{
+	struct sde__ring_header h = {
+		.layout = { .geometry = { .dimension = 2, .trajectories = 5, .chunk_size = T,
+					  .inner_width = 1, .dtype = SDE_FLOAT64 },
+			    .order = SDE_LAYOUT_DIMENSION_TRAJECTORY, .segments = segments },
+	};
+
+	assert_int_equal(sde__slot_layout_derive(&h.layout, NULL), 0);
+	memset(h.run, 7, sizeof(h.run));
+	return h;
+}
+
+static int prepare(struct sde__ring **ring, struct sde_error *error)
+{
+	struct sde__ring_header h = header_of(S);
+
+	return sde__ring_prepare(ring, &fault.io, scratch_directory(), &h, error);
+}
+
+static struct sde__ring *enacted(uint64_t base, uint64_t committed, uint64_t epoch)
+{
+	struct sde__ring *ring = NULL;
+
+	assert_int_equal(prepare(&ring, NULL), 0);
+	assert_int_equal(sde__ring_enact(ring, base, committed, epoch, true, NULL), 0);
+	return ring;
+}
+
+static struct sde__ring_reader *reader_of(void)
+{
+	struct sde__ring_reader *reader = NULL;
+	struct sde_error error = { 0 };
+
+	if (sde__ring_reader_open(&reader, &fault.io, scratch_directory(), &error))
+		fail_msg("%s", error.text);
+	return reader;
+}
+
+static void fill(struct sde__ring *ring, uint64_t index)
+{
+	unsigned char payload[PAYLOAD];
+	const struct sde__slot_head head = { (double)index / 2, (int64_t)(10 * index), 0 };
+
+	memset(payload, (int)(index % 251 + 1), sizeof(payload));
+	sde__slot_head_write(sde__ring_slot(ring, index), &head);
+	memcpy(sde__ring_slot(ring, index) + 64, payload, PAYLOAD);
+}
+
+static void store(struct sde__ring *ring, uint64_t index)
+{
+	sde__ring_claim(ring, index);
+	fill(ring, index);
+	sde__ring_commit(ring, index);
+}
+
+static void store_all(struct sde__ring *ring, uint64_t from, uint64_t to)
+{
+	for (uint64_t i = from; i < to; i++)
+		store(ring, i);
+}
+
+static void assert_read(const struct sde__ring_reader *reader, uint64_t index, uint64_t expected)
+{
+	unsigned char payload[PAYLOAD];
+	double time;
+
+	assert_int_equal(sde__ring_reader_read(reader, index, 64, payload, PAYLOAD, NULL), 0);
+	for (size_t i = 0; i < PAYLOAD; i++)
+		assert_int_equal(payload[i], expected % 251 + 1);
+	assert_int_equal(sde__ring_reader_read(reader, index, 0, &time, 8, NULL), 0);
+	assert_true(time == (double)expected / 2);
+}
+
+static void poke(const char *path, long offset, const void *bytes, size_t size)
+{
+	const int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, bytes, size, offset), (ssize_t)size);
+	close(fd);
+}
+
+/* ------------------------------------------------------------------------ */
+
+static void a_header_appears_only_when_enacted(void **state)
+{
+	struct sde__ring *ring = NULL;
+	struct sde__ring_reader *reader;
+	struct stat st;
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(prepare(&ring, NULL), 0);
+	assert_false(scratch_exists("header"));
+	assert_int_equal(sde__ring_reader_open(&reader, &fault.io, scratch_directory(), NULL),
+			 -ENOENT);
+	assert_null(reader);
+	assert_int_equal(sde__ring_enact(ring, 0, 0, 0, true, NULL), 0);
+	assert_false(scratch_exists("header.tmp"));
+	assert_int_equal(stat("header", &st), 0);
+	assert_int_equal(st.st_size, 4096);
+	assert_int_equal(stat("segment.2", &st), 0);
+	assert_int_equal(st.st_size, 4096);
+	assert_true(st.st_blocks * 512 >= 4096);	/* allocated, not sparse */
+	assert_int_equal(scratch_entries("."), S + 1);
+	sde__ring_free(ring);
+	assert_int_equal(scratch_entries("."), S + 1);
+	assert_int_equal(fault.handles, 0);
+	assert_int_equal(fault.maps, 0);
+	sde__ring_free(NULL);
+}
+
+static void slots_are_durable_before_the_header_gets_its_name(void **state)
+{
+	struct sde__ring *ring = NULL;
+	int rename, header, slots, directory;
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(prepare(&ring, NULL), 0);
+	for (int s = 0; s < S; s++) {
+		char name[16];
+		int allocate, sync;
+
+		snprintf(name, sizeof(name), "segment.%d", s % 8);
+		allocate = fault_io_find(&fault, 0, "allocate", name);
+		sync = fault_io_find(&fault, 0, "sync", name);
+		assert_true(allocate >= 0 && allocate < sync);
+	}
+	for (uint64_t i = T; i < 2 * T + 2; i++)
+		fill(ring, i);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_enact(ring, T, 2 * T + 2, 3, true, NULL), 0);
+	rename = fault_io_find(&fault, 0, "rename_at", "header.tmp");
+	header = fault_io_find(&fault, 0, "sync_map", "header.tmp");
+	slots = fault_io_find(&fault, 0, "sync_map", "segment.1");
+	assert_true(slots >= 0 && header > slots && rename > header);
+	slots = fault_io_find(&fault, 0, "sync_map", "segment.2");
+	assert_true(slots >= 0 && header > slots);
+	/* no counter is set before its slots are durable */
+	assert_true(fault_io_find(&fault, 0, "commit", NULL) > slots);
+	directory = fault_io_find(&fault, header, "sync", NULL);
+	assert_true(directory > header && directory < rename);
+	assert_true(fault_io_find(&fault, rename, "sync", NULL) > rename);
+	sde__ring_free(ring);
+}
+
+static void an_enact_that_need_not_last_syncs_nothing(void **state)
+{
+	struct sde__ring *ring = NULL;
+	struct sde__ring_counters c;
+	struct sde__ring_reader *reader;
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(prepare(&ring, NULL), 0);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_enact(ring, T, T + 1, 1, false, NULL), 0);
+	assert_int_equal(fault_io_count(&fault, "sync", NULL), 0);
+	assert_int_equal(fault_io_count(&fault, "sync_map", NULL), 0);
+	reader = reader_of();
+	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+	assert_int_equal(c.committed, T + 1);
+	assert_int_equal(c.synced, 0);	/* nothing was */
+	sde__ring_reader_close(reader);
+	sde__ring_free(ring);
+}
+
+static void any_failing_call_of_laying_a_ring_leaves_no_file(void **state)
+{
+	struct sde_error error;
+	struct sde__ring *ring;
+
+	(void)state;
+	for (unsigned long n = 1; ; n++) {
+		int ret;
+
+		fault_io_init(&fault);
+		fault_io_arm(&fault, n, ENOSPC, false);
+		memset(&error, 0, sizeof(error));
+		ret = prepare(&ring, &error);
+		if (!fault.fired) {
+			assert_int_equal(ret, 0);
+			sde__ring_free(ring);
+			break;
+		}
+		/* removal of a stale temporary, boot id, close: not needed */
+		if (!ret) {
+			sde__ring_free(ring);
+			sde__ring_remove_files(&sde__io_posix, scratch_directory(), NULL);
+			continue;
+		}
+		assert_int_equal(ret, -ENOSPC);
+		assert_int_equal(error.code, -ENOSPC);
+		assert_non_null(strstr(error.text, "'data/.ring/"));
+		assert_null(ring);
+		assert_int_equal(scratch_entries("."), 0);
+		assert_int_equal(fault.handles, 0);
+		assert_int_equal(fault.maps, 0);
+	}
+}
+
+static void a_full_disk_is_told_with_the_bytes_it_takes(void **state)
+{
+	struct sde_error error = { 0 };
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	fault.only = "allocate";
+	fault_io_arm(&fault, 2, ENOSPC, true);
+	assert_int_equal(prepare(&ring, &error), -ENOSPC);
+	assert_non_null(strstr(error.text, "4096 bytes"));
+	assert_non_null(strstr(error.text, "No space left"));
+}
+
+static void any_failing_call_of_enact_is_returned(void **state)
+{
+	(void)state;
+	for (unsigned long n = 1; ; n++) {
+		struct sde_error error = { 0 };
+		struct sde__ring *ring = NULL;
+		int ret;
+
+		fault_io_init(&fault);
+		assert_int_equal(prepare(&ring, NULL), 0);
+		fault_io_arm(&fault, n, EIO, true);
+		ret = sde__ring_enact(ring, 0, T + 1, 0, true, &error);
+		sde__ring_free(ring);
+		if (!fault.fired || fault.calls < n)
+			break;
+		if (ret) {
+			assert_int_equal(ret, -EIO);
+			assert_non_null(strstr(error.text, "data/.ring/"));
+		}
+		assert_true(ret || fault_io_count(&fault, "rename_at", NULL) == 1);
+		assert_int_equal(fault.handles, 0);
+	}
+}
+
+static void a_new_ring_takes_the_place_of_an_older_larger_one(void **state)
+{
+	struct sde__ring_header h = header_of(7);
+	struct sde__ring *ring = NULL;
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(sde__ring_prepare(&ring, &fault.io, scratch_directory(), &h, NULL), 0);
+	assert_int_equal(sde__ring_enact(ring, 0, 0, 0, true, NULL), 0);
+	sde__ring_free(ring);
+	scratch_write("lock", "1\n", 2);
+	assert_int_equal(prepare(&ring, NULL), 0);
+	assert_false(scratch_exists("header"));
+	assert_false(scratch_exists("segment.3"));
+	assert_true(scratch_exists("lock"));
+	sde__ring_free(ring);
+	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), NULL), 0);
+	assert_int_equal(scratch_entries("."), 1);
+	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), NULL), 0);
+}
+
+static void the_header_is_removed_first(void **state)
+{
+	struct sde__ring *ring;
+	struct sde_error error = { 0 };
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	sde__ring_free(ring);
+	fault_io_arm(&fault, 1, EACCES, false);
+	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), &error), -EACCES);
+	assert_non_null(strstr(error.text, "header"));
+	assert_true(scratch_exists("segment.0"));
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), NULL), 0);
+	assert_int_equal(fault_io_find(&fault, 0, "remove_at", NULL), 0);
+	assert_string_equal(fault.event[0].name, "header");
+}
+
+static void a_slots_address_is_a_function_of_its_index(void **state)
+{
+	static const uint64_t starts[3] = { 0, UINT64_C(1) << 40, (UINT64_C(1) << 62) + 5 };
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	assert_int_equal(ring->layout.slot_size, SLOT);
+	for (int k = 0; k < 3; k++)
+		for (uint64_t i = starts[k]; i < starts[k] + 40; i++) {
+			unsigned char *expected = ring->segment[i / T % S] + i % T * SLOT;
+
+			assert_ptr_equal(sde__ring_slot(ring, i), expected);
+			assert_ptr_equal(sde__ring_slot(ring, i + T * S), expected);
+			assert_int_equal((uintptr_t)expected % 64, 0);
+		}
+	sde__ring_free(ring);
+}
+
+static void claimed_is_raised_before_and_committed_after(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde__ring_counters c;
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 9);
+	reader = reader_of();
+	for (uint64_t i = 0; i < 5; i++) {
+		sde__ring_claim(ring, i);
+		assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+		assert_int_equal(c.claimed, i + 1);
+		assert_int_equal(c.committed, i);
+		fill(ring, i);
+		sde__ring_commit(ring, i);
+		assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+		assert_int_equal(c.claimed, i + 1);
+		assert_int_equal(c.committed, i + 1);
+		assert_int_equal(sde__ring_get(ring, SDE__RING_COMMITTED), i + 1);
+		assert_read(reader, i, i);
+	}
+	assert_int_equal(c.synced, 0);
+	assert_int_equal(c.sealed, 0);
+	assert_int_equal(c.base, 0);
+	assert_int_equal(c.epoch, 9);
+	sde__ring_reader_close(reader);
+	sde__ring_free(ring);
+	assert_int_equal(fault.handles, 0);
+}
+
+static void sync_covers_exactly_what_is_not_synced_yet(void **state)
+{
+	struct sde__ring *ring;
+	int event;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, 6);
+	assert_int_equal(sde__ring_sync(ring, 3, NULL), 0);
+	assert_int_equal(sde__ring_get(ring, SDE__RING_SYNCED), 3);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_sync(ring, 6, NULL), 0);
+	event = fault_io_find(&fault, 0, "sync_map", "segment.0");
+	assert_true(event >= 0);
+	assert_int_equal(fault.event[event].value, SLOT);	/* slot 3 */
+	event = fault_io_find(&fault, 0, "sync_map", "segment.1");
+	assert_int_equal(fault.event[event].value, 2 * SLOT);
+	/* the counter after the payload, and then on the device itself */
+	assert_true(fault_io_find(&fault, event, "commit", NULL) > event);
+	event = fault_io_find(&fault, event, "commit", NULL);
+	assert_int_equal(fault.event[event].value, 6);
+	assert_true(fault_io_find(&fault, event, "sync_map", "header.tmp") > event);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_sync(ring, 5, NULL), 0);
+	assert_int_equal(fault.calls, 0);
+	assert_int_equal(sde__ring_get(ring, SDE__RING_SYNCED), 6);
+	sde__ring_free(ring);
+}
+
+static void a_failed_sync_does_not_raise_synced(void **state)
+{
+	struct sde_error error = { 0 };
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, 6);
+	fault_io_arm(&fault, 2, EIO, false);	/* segment.1 */
+	assert_int_equal(sde__ring_sync(ring, 6, &error), -EIO);
+	assert_non_null(strstr(error.text, "segment.1"));
+	assert_int_equal(sde__ring_get(ring, SDE__RING_SYNCED), 0);
+	fault_io_arm(&fault, 1, EIO, true);
+	assert_int_equal(sde__ring_sync(ring, 6, NULL), -EIO);
+	fault_io_arm(&fault, 3, EIO, false);	/* the header */
+	assert_int_equal(sde__ring_sync(ring, 6, NULL), -EIO);
+	/* the lock is free: this would wait for ever */
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_sync(ring, 6, NULL), 0);
+	sde__ring_free(ring);
+}
+
+static void sync_leaves_sealed_slots_alone(void **state)
+{
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, 10);
+	assert_int_equal(sde__ring_seal(ring, 2 * T, false, NULL), 0);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_sync(ring, 10, NULL), 0);
+	assert_int_equal(fault_io_count(&fault, "sync_map", "segment.0"), 0);
+	assert_int_equal(fault_io_count(&fault, "sync_map", "segment.1"), 0);
+	assert_int_equal(fault_io_count(&fault, "sync_map", "segment.2"), 1);
+	sde__ring_free(ring);
+}
+
+static void seal_puts_the_counter_on_the_device(void **state)
+{
+	struct sde_error error = { 0 };
+	struct sde__ring *ring;
+	int commit;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, T + 1);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_seal(ring, T, true, NULL), 0);
+	assert_int_equal(sde__ring_get(ring, SDE__RING_SEALED), T);
+	commit = fault_io_find(&fault, 0, "commit", NULL);
+	assert_true(commit >= 0);
+	assert_true(fault_io_find(&fault, commit, "sync_map", "header.tmp") > commit);
+	assert_int_equal(fault_io_find(&fault, 2, "commit", NULL), -1);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_seal(ring, T, false, NULL), 0);
+	assert_int_equal(fault.calls, 0);
+	fault_io_arm(&fault, 1, EIO, false);
+	assert_int_equal(sde__ring_seal(ring, T, true, &error), -EIO);
+	assert_non_null(strstr(error.text, "header"));
+	sde__ring_free(ring);
+}
+
+static void a_synced_commit_counts_only_once_it_is_on_the_device(void **state)
+{
+	struct sde__ring *ring;
+	int slots, commit;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, 2);
+	sde__ring_claim(ring, 2);
+	fill(ring, 2);
+	fault_io_arm(&fault, 1, EIO, false);
+	assert_int_equal(sde__ring_commit_synced(ring, 2, NULL), -EIO);
+	assert_int_equal(sde__ring_get(ring, SDE__RING_COMMITTED), 2);
+	assert_int_equal(sde__ring_get(ring, SDE__RING_SYNCED), 0);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_commit_synced(ring, 2, NULL), 0);
+	slots = fault_io_find(&fault, 0, "sync_map", "segment.0");
+	assert_int_equal(fault.event[slots].value, 3 * SLOT);
+	commit = fault_io_find(&fault, 0, "commit", NULL);
+	assert_true(slots >= 0 && commit > slots);
+	assert_true(fault_io_find(&fault, commit, "sync_map", "header.tmp") > commit);
+	assert_int_equal(sde__ring_get(ring, SDE__RING_COMMITTED), 3);
+	assert_int_equal(sde__ring_get(ring, SDE__RING_SYNCED), 3);
+	sde__ring_free(ring);
+}
+
+static void recycle_makes_the_chunks_own_segment_writable(void **state)
+{
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_recycle(ring, 7), 0);
+	assert_int_equal(fault_io_count(&fault, "populate", "segment.1"), 1);
+	fault_io_arm(&fault, 1, ENOSPC, false);
+	assert_int_equal(sde__ring_recycle(ring, 7), -ENOSPC);
+	sde__ring_free(ring);
+}
+
+static void a_slot_is_intact_until_it_is_claimed_again(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde__ring_counters c;
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 2);
+	reader = reader_of();
+	store_all(ring, 0, S * T);
+	assert_int_equal(sde__ring_seal(ring, T, true, NULL), 0);
+	assert_int_equal(sde__ring_reader_intact(reader, 0, 2, NULL), 1);
+	/* claimed, not a byte written */
+	sde__ring_claim(ring, S * T);
+	assert_int_equal(sde__ring_reader_intact(reader, 0, 2, NULL), 0);
+	assert_int_equal(sde__ring_reader_intact(reader, 1, 2, NULL), 1);
+	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+	assert_int_equal(sde__ring_reader_first(reader, &c), 1);
+	fill(ring, S * T);
+	sde__ring_commit(ring, S * T);
+	assert_read(reader, 0, S * T);
+	assert_read(reader, 1, 1);
+	store_all(ring, S * T + 1, S * T + 3);
+	assert_int_equal(sde__ring_reader_intact(reader, 2, 2, NULL), 0);
+	assert_int_equal(sde__ring_reader_intact(reader, 3, 2, NULL), 1);
+	sde__ring_reader_close(reader);
+	sde__ring_free(ring);
+}
+
+static void slots_below_the_base_were_never_there(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde__ring_counters c;
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(5 * T, 5 * T + 2, 0);
+	reader = reader_of();
+	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+	assert_int_equal(c.base, 5 * T);
+	assert_int_equal(c.sealed, 5 * T);
+	assert_int_equal(c.synced, 5 * T + 2);
+	assert_int_equal(c.committed, 5 * T + 2);
+	assert_int_equal(c.claimed, 5 * T + 2);
+	assert_int_equal(sde__ring_reader_first(reader, &c), 5 * T);
+	assert_int_equal(sde__ring_reader_intact(reader, 5 * T - 1, 0, NULL), 0);
+	assert_int_equal(sde__ring_reader_intact(reader, 5 * T, 0, NULL), 1);
+	sde__ring_reader_close(reader);
+	sde__ring_free(ring);
+}
+
+static void another_epoch_is_stale(void **state)
+{
+	struct sde_error error = { 0 };
+	struct sde__ring_reader *reader;
+	struct sde__ring_counters c;
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 2);
+	store_all(ring, 0, 7);
+	reader = reader_of();
+	assert_int_equal(sde__ring_suspend(ring, true, NULL), 0);
+	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+	assert_true(c.epoch == SDE__RING_EPOCH_NONE);
+	assert_int_equal(sde__ring_reader_intact(reader, 0, 2, &error), SDE_E_STALE);
+	assert_true(*error.text);
+	assert_int_equal(sde__ring_restart(ring, 0, 3, 3, true, NULL), 0);
+	assert_int_equal(sde__ring_reader_intact(reader, 0, 2, NULL), SDE_E_STALE);
+	assert_int_equal(sde__ring_reader_intact(reader, 0, 3, NULL), 1);
+	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+	assert_int_equal(c.epoch, 3);
+	assert_int_equal(c.committed, 3);
+	assert_int_equal(c.claimed, 3);
+	assert_int_equal(c.synced, 3);
+	sde__ring_reader_close(reader);
+	sde__ring_free(ring);
+}
+
+static void a_restart_is_durable_step_by_step(void **state)
+{
+	struct sde__ring *ring;
+	int epoch = -1, header, last = 0;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 2);
+	store_all(ring, 0, 7);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_suspend(ring, true, NULL), 0);
+	assert_int_equal(fault.events, 2);
+	assert_true(fault.event[0].value == SDE__RING_EPOCH_NONE);
+	assert_string_equal(fault.event[1].call, "sync_map");
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_restart(ring, 0, 3, 77, true, NULL), 0);
+	for (int i = 0; (i = fault_io_find(&fault, i, "commit", NULL)) >= 0; i++) {
+		if (fault.event[i].value == 77)
+			epoch = i;
+		else
+			last = i;
+	}
+	/* slots, counters, header, epoch, header */
+	assert_true(fault_io_find(&fault, 0, "sync_map", "segment.0") <
+		    fault_io_find(&fault, 0, "commit", NULL));
+	header = fault_io_find(&fault, last, "sync_map", "header.tmp");
+	assert_true(last < header && header < epoch);
+	assert_true(fault_io_find(&fault, epoch, "sync_map", "header.tmp") > epoch);
+	for (unsigned long n = 1; n <= 3; n++) {
+		fault_io_arm(&fault, n, EIO, true);
+		assert_int_equal(sde__ring_restart(ring, 0, 3, 78, true, NULL), -EIO);
+	}
+	fault_io_arm(&fault, 1, EIO, true);
+	assert_int_equal(sde__ring_suspend(ring, true, NULL), -EIO);
+	assert_int_equal(sde__ring_suspend(ring, false, NULL), 0);
+	sde__ring_free(ring);
+}
+
+static void impossible_counters_are_corrupt(void **state)
+{
+	static const struct {
+		enum sde__ring_counter counter;
+		uint64_t value;
+	} row[] = {
+		{ SDE__RING_BASE, 2 * T }, { SDE__RING_BASE, 1 }, { SDE__RING_BASE, UINT64_MAX },
+		{ SDE__RING_SEALED, 1 }, { SDE__RING_SYNCED, UINT64_MAX },
+		{ SDE__RING_COMMITTED, UINT64_MAX }, { SDE__RING_CLAIMED, UINT64_MAX },
+	};
+	struct sde__ring_reader *reader;
+	struct sde__ring_counters c;
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, T + 3, 0);
+	reader = reader_of();
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		struct sde_error error = { 0 };
+		const uint64_t good = sde__ring_get(ring, row[i].counter);
+
+		poke("header", row[i].counter, &row[i].value, 8);
+		if (sde__ring_reader_counters(reader, &c, &error) != SDE_E_CORRUPT)
+			fail_msg("row %zu is taken", i);
+		assert_non_null(strstr(error.text, "header"));
+		poke("header", row[i].counter, &good, 8);
+		assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+	}
+	sde__ring_reader_close(reader);
+	sde__ring_free(ring);
+}
+
+/* The page may be on its way to the device while the writer raises them. */
+static void a_counter_older_than_what_it_precedes_is_raised(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde__ring_counters c;
+	struct sde__ring *ring;
+	const uint64_t old = 3, newer = 2 * T;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, T + 3, 0);
+	reader = reader_of();
+	poke("header", SDE__RING_CLAIMED, &old, 8);
+	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+	assert_int_equal(c.claimed, T + 3);
+	poke("header", SDE__RING_SEALED, &newer, 8);
+	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+	assert_int_equal(c.sealed, 2 * T);
+	assert_int_equal(c.committed, 2 * T);
+	sde__ring_reader_close(reader);
+	sde__ring_free(ring);
+}
+
+static enum sde__ring_trust trust_of(const unsigned char *boot)
+{
+	struct sde__ring_reader *reader = reader_of();
+	enum sde__ring_trust trust;
+
+	fault.boot = boot;
+	assert_int_equal(sde__ring_reader_trust(reader, &trust, NULL), 0);
+	sde__ring_reader_close(reader);
+	return trust;
+}
+
+static void a_ring_is_believed_as_far_as_its_boot_and_file(void **state)
+{
+	static const unsigned char one[16] = { 1 }, two[16] = { 2 }, unknown[16];
+	unsigned char *bytes;
+	size_t size;
+
+	(void)state;
+	fault_io_init(&fault);
+	fault.boot = one;
+	sde__ring_free(enacted(0, 0, 0));
+	assert_int_equal(trust_of(one), SDE__RING_COMMITTED_HOLDS);
+	assert_int_equal(trust_of(two), SDE__RING_SYNCED_HOLDS);
+	assert_int_equal(trust_of(unknown), SDE__RING_SYNCED_HOLDS);
+	/* the real kernel's is another one */
+	assert_int_equal(trust_of(NULL), SDE__RING_SYNCED_HOLDS);
+	/* cp: the old inode is kept alive, so that it is not given out again */
+	bytes = scratch_read("header", &size);
+	scratch_write("copy", bytes, size);
+	free(bytes);
+	assert_int_equal(link("header", "original"), 0);
+	assert_int_equal(rename("copy", "header"), 0);
+	assert_int_equal(trust_of(one), SDE__RING_COPIED);
+	assert_int_equal(trust_of(two), SDE__RING_COPIED);
+	/* a rename is no copy */
+	assert_int_equal(rename("original", "header"), 0);
+	assert_int_equal(trust_of(one), SDE__RING_COMMITTED_HOLDS);
+}
+
+static void without_a_boot_id_only_what_is_synced_holds(void **state)
+{
+	static const unsigned char unknown[16];
+	struct sde__ring_reader *reader;
+	enum sde__ring_trust trust;
+	struct sde__ring *ring = NULL;
+
+	(void)state;
+	fault_io_init(&fault);
+	fault.boot = unknown;
+	sde__ring_free(enacted(0, 0, 0));
+	assert_int_equal(trust_of(unknown), SDE__RING_SYNCED_HOLDS);
+	fault.only = "boot_id";
+	fault_io_arm(&fault, 1, EACCES, true);
+	assert_int_equal(prepare(&ring, NULL), 0);
+	assert_int_equal(sde__ring_enact(ring, 0, 0, 0, true, NULL), 0);
+	sde__ring_free(ring);
+	reader = reader_of();
+	assert_int_equal(sde__ring_reader_trust(reader, &trust, NULL), 0);
+	assert_int_equal(trust, SDE__RING_SYNCED_HOLDS);
+	fault.only = NULL;
+	fault_io_arm(&fault, 1, EIO, true);
+	assert_int_equal(sde__ring_reader_trust(reader, &trust, NULL), -EIO);
+	sde__ring_reader_close(reader);
+}
+
+static void damaged_ring_files_are_refused(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde_error error = { 0 };
+	const int dir = scratch_directory();
+
+	(void)state;
+	fault_io_init(&fault);
+	sde__ring_free(enacted(0, 0, 0));
+	assert_int_equal(truncate("segment.1", 4095), 0);
+	assert_int_equal(sde__ring_reader_open(&reader, &fault.io, dir, &error), SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "segment.1"));
+	assert_int_equal(truncate("segment.1", 4096), 0);
+	sde__ring_reader_close(reader_of());
+	for (long size = 0; size < 4096; size += 451) {
+		assert_int_equal(truncate("header", size), 0);
+		memset(&error, 0, sizeof(error));
+		assert_int_equal(sde__ring_reader_open(&reader, &fault.io, dir, &error),
+				 SDE_E_CORRUPT);
+		assert_non_null(strstr(error.text, "header"));
+	}
+	assert_int_equal(fault.handles, 0);
+	assert_null(reader);
+}
+
+static void a_lost_segment_is_damage_not_the_absence_of_a_ring(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde_error error = { 0 };
+
+	(void)state;
+	fault_io_init(&fault);
+	sde__ring_free(enacted(0, 0, 0));
+	assert_int_equal(unlink("segment.1"), 0);
+	assert_int_equal(sde__ring_reader_open(&reader, &fault.io, scratch_directory(), &error),
+			 SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "segment.1"));
+	assert_int_equal(fault.handles, 0);
+}
+
+static void remove_all(void *ctx, const char *call, const char *name)
+{
+	(void)ctx;
+	if (!strcmp(call, "open_at") && !strcmp(name, "segment.1"))
+		sde__ring_remove_files(&sde__io_posix, scratch_directory(), NULL);
+}
+
+static void a_ring_removed_under_its_reader_is_no_ring(void **state)
+{
+	struct sde__ring_reader *reader;
+
+	(void)state;
+	fault_io_init(&fault);
+	sde__ring_free(enacted(0, 0, 0));
+	fault.before = remove_all;
+	assert_int_equal(sde__ring_reader_open(&reader, &fault.io, scratch_directory(), NULL),
+			 -ENOENT);
+	assert_int_equal(fault.handles, 0);
+}
+
+static void any_failing_call_of_a_reader_is_returned(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde__ring_counters c;
+	unsigned char byte;
+
+	(void)state;
+	fault_io_init(&fault);
+	sde__ring_free(enacted(0, 0, 0));
+	for (unsigned long n = 1; ; n++) {
+		struct sde_error error = { 0 };
+
+		fault_io_arm(&fault, n, EIO, true);
+		if (!sde__ring_reader_open(&reader, &fault.io, scratch_directory(), &error))
+			break;
+		assert_int_equal(error.code, -EIO);
+		assert_non_null(strstr(error.text, "data/.ring/"));
+		assert_null(reader);
+		assert_int_equal(fault.handles, 0);
+	}
+	for (unsigned long n = 1; n <= 7; n++) {
+		fault_io_arm(&fault, n, EIO, true);
+		assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), -EIO);
+	}
+	for (unsigned long n = 1; n <= 3; n++) {
+		fault_io_arm(&fault, n, EIO, true);
+		assert_int_equal(sde__ring_reader_intact(reader, 0, 0, NULL), -EIO);
+	}
+	for (unsigned long n = 1; n <= S + 1; n++) {
+		fault_io_arm(&fault, n, EIO, false);
+		assert_int_equal(sde__ring_reader_sync(reader, NULL), -EIO);
+	}
+	fault_io_arm(&fault, 1, EIO, true);
+	assert_int_equal(sde__ring_reader_read(reader, 0, 0, &byte, 1, NULL), -EIO);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_reader_sync(reader, NULL), 0);
+	assert_int_equal(fault_io_count(&fault, "sync", NULL), S + 1);
+	sde__ring_reader_close(reader);
+	sde__ring_reader_close(NULL);
+	assert_int_equal(fault.handles, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SCRATCH_TEST(a_header_appears_only_when_enacted),
+		SCRATCH_TEST(slots_are_durable_before_the_header_gets_its_name),
+		SCRATCH_TEST(an_enact_that_need_not_last_syncs_nothing),
+		SCRATCH_TEST(any_failing_call_of_laying_a_ring_leaves_no_file),
+		SCRATCH_TEST(a_full_disk_is_told_with_the_bytes_it_takes),
+		SCRATCH_TEST(any_failing_call_of_enact_is_returned),
+		SCRATCH_TEST(a_new_ring_takes_the_place_of_an_older_larger_one),
+		SCRATCH_TEST(the_header_is_removed_first),
+		SCRATCH_TEST(a_slots_address_is_a_function_of_its_index),
+		SCRATCH_TEST(claimed_is_raised_before_and_committed_after),
+		SCRATCH_TEST(sync_covers_exactly_what_is_not_synced_yet),
+		SCRATCH_TEST(a_failed_sync_does_not_raise_synced),
+		SCRATCH_TEST(sync_leaves_sealed_slots_alone),
+		SCRATCH_TEST(seal_puts_the_counter_on_the_device),
+		SCRATCH_TEST(a_synced_commit_counts_only_once_it_is_on_the_device),
+		SCRATCH_TEST(recycle_makes_the_chunks_own_segment_writable),
+		SCRATCH_TEST(a_slot_is_intact_until_it_is_claimed_again),
+		SCRATCH_TEST(slots_below_the_base_were_never_there),
+		SCRATCH_TEST(another_epoch_is_stale),
+		SCRATCH_TEST(a_restart_is_durable_step_by_step),
+		SCRATCH_TEST(impossible_counters_are_corrupt),
+		SCRATCH_TEST(a_counter_older_than_what_it_precedes_is_raised),
+		SCRATCH_TEST(a_ring_is_believed_as_far_as_its_boot_and_file),
+		SCRATCH_TEST(without_a_boot_id_only_what_is_synced_holds),
+		SCRATCH_TEST(damaged_ring_files_are_refused),
+		SCRATCH_TEST(a_lost_segment_is_damage_not_the_absence_of_a_ring),
+		SCRATCH_TEST(a_ring_removed_under_its_reader_is_no_ring),
+		SCRATCH_TEST(any_failing_call_of_a_reader_is_returned),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

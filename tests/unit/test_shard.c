@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One chunk's file, written and read back. The oracle is a parser of its own
+ * that knows the Zarr sharding index (at the end: offset and size as uint64,
+ * CRC-32C) and calls libblosc and liblz4 itself.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "crc32c.h"
+#include "fault_io.h"
+#include "scratch.h"
+#include "shard.h"
+#include "shard_reader.h"
+
+#include <blosc.h>
+#include <errno.h>
+#include <lz4.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define D 2
+#define N 21
+#define WIDTH 8
+#define INNER 3		/* 24 / 8 */
+#define T 4
+#define K 6		/* the chunk's index */
+#define RAW ((size_t)D * WIDTH * T * 8)
+
+static struct fault_io fault;
+static const unsigned char run[16] = "the run's number", other[16] = "another's number";
+
+static const struct sde__codec codecs[] = {
+	{ SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, true }, { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, false },
+	{ SDE_CODEC_LZ4, 8, true }, { SDE_CODEC_LZ4, 8, false },
+	{ SDE_CODEC_NONE, 8, true }, { SDE_CODEC_NONE, 8, false },
+};
+#define CODECS (sizeof(codecs) / sizeof(codecs[0]))
+
+static struct sde__slot_layout layout(void)
+{
+	struct sde__slot_layout l = {
+		.geometry = { .dimension = D, .trajectories = N, .chunk_size = T,
+			      .inner_width = WIDTH, .dtype = SDE_FLOAT64 },
+		.order = SDE_LAYOUT_DIMENSION_TRAJECTORY, .state_capacity = 10, .segments = 2,
+	};
+
+	assert_int_equal(sde__slot_layout_derive(&l, NULL), 0);
+	return l;
+}
+
+static double value(uint64_t d, uint64_t n, uint64_t t)
+{
+	return (double)(d * 1000 + n * 10 + t) + 0.125;
+}
+
+static unsigned char *make_slots(const struct sde__slot_layout *l)
+{
+	unsigned char *slots = calloc(T, l->slot_size);
+
+	assert_non_null(slots);
+	for (uint64_t t = 0; t < T; t++) {
+		const struct sde__slot_head head = { (double)t, (int64_t)(K * T + t), 3 };
+		unsigned char *slot = slots + t * l->slot_size;
+
+		sde__slot_head_write(slot, &head);
+		memset(slot + 24, (int)(t + 1), 3);
+		for (uint64_t d = 0; d < D; d++)
+			for (uint64_t n = 0; n < N; n++) {
+				const double x = value(d, n, t);
+
+				memcpy(slot + l->payload_offset + (d * N + n) * 8, &x, 8);
+			}
+	}
+	return slots;
+}
+
+/* Write chunk K with `count` snapshots; returns what write returned. */
+static int write_shard(const struct sde__codec *codec, uint64_t count, bool durable,
+		       struct sde_error *error)
+{
+	const struct sde__slot_layout l = layout();
+	unsigned char *slots = make_slots(&l), *raw = malloc(RAW);
+	struct sde__shard shard;
+	uint64_t size = 0;
+	struct stat st;
+	int ret;
+
+	assert_int_equal(sde__shard_init(&shard, &l, codec, NULL), 0);
+	assert_int_equal(shard.inner_count, INNER);
+	sde__shard_begin(&shard, K, count, slots);
+	for (uint64_t i = 0; i < INNER; i++)
+		assert_int_equal(sde__shard_encode(&shard, INNER - 1 - i, raw, NULL), 0);
+	ret = sde__shard_write(&shard, &fault.io, scratch_directory(), 5, run, durable, &size, error);
+	if (!ret) {
+		assert_int_equal(stat("6", &st), 0);
+		assert_int_equal(st.st_size, size);
+	}
+	sde__shard_free(&shard);
+	free(raw);
+	free(slots);
+	return ret;
+}
+
+static uint64_t le(const unsigned char *p, unsigned n)
+{
+	uint64_t x = 0;
+
+	while (n--)
+		x = x << 8 | p[n];
+	return x;
+}
+
+static void assert_values(const unsigned char *raw, uint64_t inner, uint64_t count)
+{
+	for (uint64_t d = 0; d < D; d++)
+		for (uint64_t n = 0; n < WIDTH; n++)
+			for (uint64_t t = 0; t < T; t++) {
+				const unsigned char *p = raw + ((d * WIDTH + n) * T + t) * 8;
+				const uint64_t column = inner * WIDTH + n;
+				double x;
+
+				memcpy(&x, p, 8);
+				if (column < N && t < count)
+					assert_true(x == value(d, column, t));
+				else
+					assert_true(le(p, 8) == UINT64_C(0x7ff8000000000000));
+			}
+}
+
+/* One inner chunk as any reader of the Zarr metadata would decode it. */
+static void decode(const struct sde__codec *codec, const unsigned char *bytes, size_t size,
+		   unsigned char *raw)
+{
+	if (codec->checksum) {
+		size -= 4;
+		assert_int_equal(le(bytes + size, 4), sde__crc32c_table(0, bytes, size));
+	}
+	if (codec->id == SDE_CODEC_BLOSC_LZ4_BITSHUFFLE) {
+		assert_int_equal(blosc_decompress_ctx(bytes, raw, RAW, 1), RAW);
+	} else if (codec->id == SDE_CODEC_LZ4) {
+		assert_int_equal(le(bytes, 4), RAW);
+		assert_int_equal(LZ4_decompress_safe((const char *)bytes + 4, (char *)raw,
+						     (int)size - 4, (int)RAW), RAW);
+	} else {
+		assert_int_equal(size, RAW);
+		memcpy(raw, bytes, RAW);
+	}
+}
+
+static void any_zarr_reader_finds_its_inner_chunks(void **state)
+{
+	(void)state;
+	fault_io_init(&fault);
+	for (size_t c = 0; c < CODECS; c++)
+		for (uint64_t count = 1; count <= T; count++) {
+			unsigned char *bytes, *index, raw[RAW];
+			uint64_t end;
+			size_t size;
+
+			assert_int_equal(write_shard(&codecs[c], count, true, NULL), 0);
+			bytes = scratch_read("6", &size);
+			index = bytes + size - (16 * INNER + 4);
+			assert_int_equal(le(index + 16 * INNER, 4),
+					 sde__crc32c_table(0, index, 16 * INNER));
+			end = le(bytes + 12, 4);	/* of the side table */
+			for (unsigned i = 0; i < INNER; i++) {
+				const uint64_t at = le(index + 16 * i, 8);
+				const uint64_t n = le(index + 16 * i + 8, 8);
+
+				assert_int_equal(at % 64, 0);
+				assert_true(at >= end && at - end < 64);
+				for (uint64_t gap = end; gap < at; gap++)
+					assert_int_equal(bytes[gap], 0);
+				end = at + n;
+				assert_true(end <= size - (16 * INNER + 4));
+				decode(&codecs[c], bytes + at, n, raw);
+				assert_values(raw, i, count);
+			}
+			free(bytes);
+		}
+	assert_int_equal(scratch_entries("."), 1);
+	assert_int_equal(fault.handles, 0);
+}
+
+static int open_shard(struct sde__shard_reader *reader, const struct sde__codec *codec,
+		      uint64_t index, struct sde_error *error)
+{
+	const struct sde__slot_layout l = layout();
+
+	sde__shard_reader_init(reader, &fault.io, &l.geometry, codec);
+	return sde__shard_reader_open(reader, scratch_directory(), index, run, "run.zarr", error);
+}
+
+/* Everything there is to read of chunk K; the first code that is not 0. */
+static int read_shard(const struct sde__codec *codec, uint64_t count, struct sde_error *error)
+{
+	struct sde__shard_reader reader;
+	unsigned char raw[RAW];
+	int ret, side;
+
+	ret = open_shard(&reader, codec, K, error);
+	if (!ret)
+		ret = sde__shard_reader_index(&reader, error);
+	for (uint64_t i = 0; i < INNER && !ret; i++) {
+		ret = sde__shard_reader_inner(&reader, i, raw, error);
+		if (!ret && count)
+			assert_values(raw, i, count);
+	}
+	if (!ret) {
+		side = sde__shard_reader_side(&reader, error);
+		for (uint32_t t = 0; !side && t < reader.side.count; t++) {
+			assert_true(reader.side.time[t] == t);
+			assert_int_equal(reader.side.iteration[t], K * T + t);
+			assert_int_equal(reader.side.state_size[t], 3);
+			assert_int_equal(sde__side_state(&reader.side, t)[2], t + 1);
+		}
+		if (!side && count)
+			assert_int_equal(reader.side.count, count);
+		ret = side;
+	}
+	sde__shard_reader_free(&reader);
+	assert_int_equal(fault.handles, 0);
+	return ret;
+}
+
+static void what_was_written_is_read(void **state)
+{
+	(void)state;
+	fault_io_init(&fault);
+	fault.most = 100;
+	for (size_t c = 0; c < CODECS; c++)
+		for (uint64_t count = 1; count <= T; count++) {
+			assert_int_equal(write_shard(&codecs[c], count, false, NULL), 0);
+			assert_int_equal(read_shard(&codecs[c], count, NULL), 0);
+		}
+}
+
+static void a_grown_chunk_replaces_the_shorter_one_under_its_reader(void **state)
+{
+	struct sde__shard_reader reader;
+	unsigned char raw[RAW];
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(write_shard(&codecs[0], 2, true, NULL), 0);
+	assert_int_equal(open_shard(&reader, &codecs[0], K, NULL), 0);
+	assert_int_equal(reader.side.epoch, 5);
+	assert_int_equal(write_shard(&codecs[0], T, true, NULL), 0);
+	assert_int_equal(sde__shard_reader_index(&reader, NULL), 0);
+	for (uint64_t i = 0; i < INNER; i++) {
+		assert_int_equal(sde__shard_reader_inner(&reader, i, raw, NULL), 0);
+		assert_values(raw, i, 2);
+	}
+	assert_int_equal(sde__shard_reader_open(&reader, scratch_directory(), K, run, "r", NULL), 0);
+	assert_int_equal(reader.side.count, T);
+	sde__shard_reader_free(&reader);
+	assert_int_equal(fault.handles, 0);
+}
+
+static void a_shard_is_sealed_file_first_then_directory(void **state)
+{
+	int sync, rename;
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(write_shard(&codecs[0], T, true, NULL), 0);
+	sync = fault_io_find(&fault, 0, "sync", "6.tmp");
+	rename = fault_io_find(&fault, 0, "rename_at", "6.tmp");
+	assert_true(sync >= 0 && sync < rename);
+	assert_true(fault_io_find(&fault, rename, "sync", NULL) > rename);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(write_shard(&codecs[0], T, false, NULL), 0);
+	assert_int_equal(fault_io_count(&fault, "sync", NULL), 0);
+}
+
+static void any_failing_call_of_write_leaves_the_shorter_chunk_or_the_new(void **state)
+{
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(write_shard(&codecs[0], 2, true, NULL), 0);
+	for (unsigned long n = 1; ; n++) {
+		struct sde_error error = { 0 };
+		int renamed;
+
+		fault_io_arm(&fault, n, ENOSPC, false);
+		if (!write_shard(&codecs[0], 3, true, &error))
+			break;
+		assert_int_equal(error.code, -ENOSPC);
+		assert_non_null(strstr(error.text, "data/c/0/0/6"));
+		assert_int_equal(scratch_entries("."), 1);
+		assert_int_equal(fault.handles, 0);
+		renamed = strcmp(fault.event[fault.events - 1].call, "sync") == 0 &&
+			  fault_io_find(&fault, 0, "rename_at", NULL) >= 0;
+		fault_io_arm(&fault, 0, 0, false);
+		assert_int_equal(read_shard(&codecs[0], renamed ? 3 : 2, NULL), 0);
+		assert_int_equal(write_shard(&codecs[0], 2, true, NULL), 0);
+	}
+	assert_false(fault.fired);
+}
+
+static void any_failing_call_of_reading_is_returned(void **state)
+{
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(write_shard(&codecs[0], 2, true, NULL), 0);
+	for (unsigned long n = 1; n <= 3 + 1 + INNER + 1; n++) {
+		struct sde_error error = { 0 };
+
+		fault_io_arm(&fault, n, EIO, false);
+		assert_int_equal(read_shard(&codecs[0], 0, &error), -EIO);
+		assert_true(fault.fired);
+		assert_non_null(strstr(error.text, "'run.zarr/data/c/0/0/6'"));
+	}
+}
+
+static void every_truncation_is_corrupt(void **state)
+{
+	static const size_t which[2] = { 0, 5 };	/* also without any checksum */
+
+	(void)state;
+	fault_io_init(&fault);
+	for (unsigned c = 0; c < 2; c++) {
+		const struct sde__codec *codec = &codecs[which[c]];
+		unsigned char *bytes;
+		size_t size;
+
+		assert_int_equal(write_shard(codec, 3, false, NULL), 0);
+		bytes = scratch_read("6", &size);
+		while (size--) {
+			struct sde_error error = { 0 };
+
+			assert_int_equal(truncate("6", (off_t)size), 0);
+			if (read_shard(codec, 0, &error) != SDE_E_CORRUPT)
+				fail_msg("a shard of %zu bytes is taken", size);
+			assert_non_null(strstr(error.text, "'run.zarr/data/c/0/0/6'"));
+		}
+		free(bytes);
+	}
+}
+
+static void every_flipped_bit_but_in_a_gap_is_seen(void **state)
+{
+	unsigned char *bytes, *index;
+	size_t size;
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(write_shard(&codecs[0], 3, false, NULL), 0);
+	bytes = scratch_read("6", &size);
+	index = bytes + size - (16 * INNER + 4);
+	for (size_t i = 0; i < size; i++) {
+		bool gap = i >= le(bytes + 12, 4) && bytes + i < index;
+		struct sde_error error = { 0 };
+		int ret;
+
+		for (unsigned k = 0; k < INNER; k++)
+			gap = gap && (i < le(index + 16 * k, 8) ||
+				      i >= le(index + 16 * k, 8) + le(index + 16 * k + 8, 8));
+		bytes[i] ^= (unsigned char)(1 << i % 8);
+		scratch_write("6", bytes, size);
+		ret = read_shard(&codecs[0], 0, &error);
+		if (gap ? ret : ret != SDE_E_CORRUPT && ret != SDE_E_VERSION)
+			fail_msg("byte %zu of %zu gives %d", i, size, ret);
+		bytes[i] ^= (unsigned char)(1 << i % 8);
+	}
+	free(bytes);
+}
+
+/* Wrong entries under a right checksum. */
+static void entries_that_point_elsewhere_are_refused(void **state)
+{
+	struct sde__shard_reader reader;
+	unsigned char *bytes, *index;
+	struct sde_error error;
+	size_t size;
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(write_shard(&codecs[5], 3, false, NULL), 0);
+	bytes = scratch_read("6", &size);
+	index = bytes + size - (16 * INNER + 4);
+	{
+		const uint64_t side = le(bytes + 12, 4), end = size - (16 * INNER + 4);
+		const uint64_t row[][2] = {
+			{ UINT64_MAX, UINT64_MAX }, { UINT64_MAX, RAW }, { 64, UINT64_MAX },
+			{ 0, RAW }, { side - 1, RAW }, { end, RAW }, { end, 1 }, { end + 1, 0 },
+			{ size, 0 }, { size + 1, 0 }, { end - RAW + 1, RAW },
+			{ UINT64_MAX - 1, 2 }, { UINT64_MAX - RAW + 1, RAW },
+			{ (uint64_t)1 << 63, RAW }, { 192, (uint64_t)1 << 63 },
+			{ 192, UINT64_MAX - 191 }, { 192, 0 }, { 192, RAW - 1 }, { 192, RAW + 1 },
+			{ 192, end - 192 },
+		};
+
+		assert_true(side <= 192 && le(index, 8) == 192);
+		for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+			uint32_t crc;
+
+			memcpy(index, row[i], 16);
+			crc = sde__crc32c_table(0, index, 16 * INNER);
+			memcpy(index + 16 * INNER, &crc, 4);
+			scratch_write("6", bytes, size);
+			/* what is not within the file is not even tried */
+			assert_int_equal(open_shard(&reader, &codecs[5], K, NULL), 0);
+			if (sde__shard_reader_index(&reader, NULL) != (i < 16 ? SDE_E_CORRUPT : 0))
+				fail_msg("row %zu: index", i);
+			sde__shard_reader_free(&reader);
+			memset(&error, 0, sizeof(error));
+			if (read_shard(&codecs[5], 0, &error) != SDE_E_CORRUPT)
+				fail_msg("row %zu is taken", i);
+			assert_non_null(strstr(error.text, "'run.zarr/data/c/0/0/6'"));
+		}
+		/* the last one is larger than any encoding: nothing is allocated */
+		assert_non_null(strstr(error.text, "more than"));
+	}
+	free(bytes);
+}
+
+static void a_chunk_of_another_run_or_name_is_refused(void **state)
+{
+	const struct sde__slot_layout l = layout();
+	struct sde__shard_reader reader;
+	struct sde_error error = { 0 };
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(write_shard(&codecs[0], 3, false, NULL), 0);
+	sde__shard_reader_init(&reader, &fault.io, &l.geometry, &codecs[0]);
+	assert_int_equal(sde__shard_reader_open(&reader, scratch_directory(), K, other, "r", &error),
+			 SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "another store"));
+	sde__shard_reader_free(&reader);
+	assert_int_equal(rename("6", "7"), 0);
+	memset(&error, 0, sizeof(error));
+	assert_int_equal(open_shard(&reader, &codecs[0], 7, &error), SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "snapshot 24"));
+	sde__shard_reader_free(&reader);
+	assert_int_equal(fault.handles, 0);
+}
+
+static void a_missing_chunk_is_a_hole_and_other_things_no_chunk(void **state)
+{
+	struct sde__shard_reader reader;
+	struct sde_error error = { 0 };
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(open_shard(&reader, &codecs[0], K, &error), SDE_E_HOLE);
+	assert_non_null(strstr(error.text, "'run.zarr/data/c/0/0/6' is missing (snapshots 24 to 27)"));
+	sde__shard_reader_free(&reader);
+	assert_int_equal(mkdir("6", 0777), 0);
+	assert_int_equal(read_shard(&codecs[0], 0, NULL), SDE_E_CORRUPT);
+	assert_int_equal(rmdir("6"), 0);
+	assert_int_equal(mkfifo("6", 0666), 0);
+	alarm(20);
+	assert_int_equal(read_shard(&codecs[0], 0, NULL), SDE_E_CORRUPT);
+	alarm(0);
+	assert_int_equal(unlink("6"), 0);
+	assert_int_equal(write_shard(&codecs[0], 3, false, NULL), 0);
+	assert_int_equal(rename("6", "elsewhere"), 0);
+	assert_int_equal(symlink("elsewhere", "6"), 0);
+	assert_int_equal(read_shard(&codecs[0], 0, NULL), -ELOOP);
+}
+
+static void memory_is_at_least_what_is_taken(void **state)
+{
+	const struct sde__slot_layout l = layout();
+
+	(void)state;
+	for (size_t c = 0; c < CODECS; c++)
+		assert_true(sde__shard_memory(&l, &codecs[c]) >=
+			    INNER * (sde__codec_bound(&codecs[c], RAW) + 16) +
+			    sde__side_size(T, T * l.state_capacity));
+}
+
+static void names_are_decimal(void **state)
+{
+	char name[SDE__SHARD_NAME_SIZE];
+
+	(void)state;
+	sde__shard_name(name, 0);
+	assert_string_equal(name, "0");
+	sde__shard_name(name, UINT64_MAX);
+	assert_string_equal(name, "18446744073709551615");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SCRATCH_TEST(any_zarr_reader_finds_its_inner_chunks),
+		SCRATCH_TEST(what_was_written_is_read),
+		SCRATCH_TEST(a_grown_chunk_replaces_the_shorter_one_under_its_reader),
+		SCRATCH_TEST(a_shard_is_sealed_file_first_then_directory),
+		SCRATCH_TEST(any_failing_call_of_write_leaves_the_shorter_chunk_or_the_new),
+		SCRATCH_TEST(any_failing_call_of_reading_is_returned),
+		SCRATCH_TEST(every_truncation_is_corrupt),
+		SCRATCH_TEST(every_flipped_bit_but_in_a_gap_is_seen),
+		SCRATCH_TEST(entries_that_point_elsewhere_are_refused),
+		SCRATCH_TEST(a_chunk_of_another_run_or_name_is_refused),
+		SCRATCH_TEST(a_missing_chunk_is_a_hole_and_other_things_no_chunk),
+		cmocka_unit_test(memory_is_at_least_what_is_taken),
+		cmocka_unit_test(names_are_decimal),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
