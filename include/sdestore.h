@@ -35,10 +35,10 @@
  * caller-owned struct sde_error; a storage keeps the sentence of its last
  * failure for sde_storage_error(). The library never prints and never exits.
  *
- * THREADS. store, reserve, commit, set_state, save, sync, truncate and close
- * belong to one thread at a time (any thread, but not two at once). info,
- * error, values, iterations and every sde_array_ call may be made from any
- * thread at any time, with one exception: close ends the storage, not the
+ * THREADS. store, reserve, commit, set_state, state, save, sync, truncate and
+ * close belong to one thread at a time (any thread, but not two at once). info,
+ * error, values, iterations, attributes, time_units, verify and every sde_array_
+ * call may be made from any thread at any time, with one exception: close ends the storage, not the
  * arrays taken from it. Worker threads of the library block all signals.
  * A storage does not survive fork(): only the parent may go on using it.
  *
@@ -238,9 +238,9 @@ struct sde_zarr_options {
 	const char *attributes;
 	/* attribute "units" of the time array, "s" for instance; default none */
 	const char *time_units;
-	/* makes the directory `path` and its parents, 0 or -errno; NULL: the
-	 * library does. (With MPI one rank must do it: PySDE's
-	 * avoid_race_condition.) */
+	/* makes the directory `path`, in which the store will be made, and its
+	 * parents: 0 or -errno; NULL: the library does. Create only. (With
+	 * MPI one rank must do it: PySDE's avoid_race_condition.) */
 	int (*make_directory)(void *ctx, const char *path);
 	void *make_directory_ctx;
 	sde_log_function *log;		/* warnings; NULL: dropped */
@@ -288,8 +288,9 @@ struct sde_array;
  * to be had), later stores cannot fault on a full disk.
  *
  * -EEXIST if save_directory exists (and is neither empty nor, with overwrite,
- * a store), SDE_E_NOT_STORE if overwrite meets something that is not a store,
- * SDE_E_LOCKED if it meets a running one, -EINVAL or -E2BIG for arguments.
+ * a store), SDE_E_NOT_STORE if overwrite meets something that is not a store
+ * (SDE_E_CORRUPT, SDE_E_VERSION: that cannot be told to be one), SDE_E_LOCKED if
+ * it meets a running one, -EINVAL or -E2BIG for arguments.
  * *out is NULL on failure.
  */
 int sde_zarr_storage_create(struct sde_storage **out, const char *save_directory,
@@ -357,9 +358,9 @@ int sde_storage_open(struct sde_storage **out, const char *path,
  * A failure in the background (full disk, I/O error) is returned here, and the
  * snapshot is not kept, until a sde_storage_save succeeded: all snapshots
  * stored before are still held. (With SDE_SYNC_SNAPSHOT a snapshot whose own
- * sync failed may have been kept; info's committed tells.) -EINVAL if data is NULL or a reserved slot is
- * open, -EOVERFLOW if iteration_number does not fit int64, -EBADF on a storage
- * opened read-only.
+ * sync failed may have been kept; info's committed tells.) -EINVAL if data is
+ * NULL or a reserved slot is open, -EOVERFLOW if iteration_number does not fit
+ * int64, -EBADF on a storage opened read-only.
  */
 int sde_storage_store(struct sde_storage *storage, double time,
 		      const void *data, uint64_t iteration_number);
@@ -368,8 +369,8 @@ int sde_storage_store(struct sde_storage *storage, double time,
  * The zero-copy twin of store: *slot is where the next snapshot's d_X x N
  * numbers go (aligned to 64 bytes, contents undefined), valid until commit;
  * *slot is NULL if stride skips this iteration, and commit must then not be
- * called. A second reserve before commit takes the same slot again. Errors as
- * for store.
+ * called. A second reserve before commit takes the slot back. Close drops a slot
+ * that was not committed. Errors as for store.
  */
 int sde_storage_reserve(struct sde_storage *storage, uint64_t iteration_number,
 			void **slot);
@@ -385,8 +386,8 @@ int sde_storage_set_state(struct sde_storage *storage, const void *bytes, size_t
 
 /*
  * The state kept with the last snapshot. *n is the size of `bytes`, and becomes
- * the size of the state; bytes may be NULL to ask for it. -ERANGE if it is too
- * small (*n is what it takes), SDE_E_NO_DATA if the last snapshot has none.
+ * the size of the state; with bytes NULL that is all it does. -ERANGE if it is
+ * too small (*n is what it takes), SDE_E_NO_DATA if the last snapshot has none.
  */
 int sde_storage_state(const struct sde_storage *storage, void *bytes, size_t *n);
 
@@ -401,6 +402,7 @@ int sde_storage_save(struct sde_storage *storage);
 
 /*
  * Make what is stored durable without publishing it: cheap, for a checkpoint.
+ * Like save, it has nothing to do on a storage opened read-only, and returns 0.
  */
 int sde_storage_sync(struct sde_storage *storage);
 
@@ -476,7 +478,10 @@ struct sde_storage_info {
 	  SDE_STATE_RUNNING, SDE_SYNC_DEFAULT, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, \
 	  0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 } }
 
-/* -EINVAL if info->size is 0 or smaller than the first released struct. */
+/*
+ * -EINVAL if info->size is smaller than the first released struct. Of a storage
+ * opened read-only it looks at files, and may fail like sde_array_read.
+ */
 int sde_storage_info(const struct sde_storage *storage, struct sde_storage_info *info);
 
 /*
@@ -544,12 +549,13 @@ int sde_array_read(const struct sde_array *array, const uint64_t *start,
  * An uncompressed array that lies in one inner chunk is mapped from its file;
  * any other uncompressed one is copied into memory once, if it takes at most
  * `budget` bytes (0: 256 MiB), else -ENOMEM. SDE_E_UNSUPPORTED for an array
- * with compressed chunks: use sde_array_read.
+ * with compressed chunks: use sde_array_read. (The ring is not compressed: data
+ * of which no chunk has been written yet can be copied whatever the codec.)
  */
 int sde_array_map(struct sde_array *array, size_t budget, const void **base,
 		  int64_t *strides);
 
-/* Number of axes (1 or 3), their lengths, the element type. */
+/* Number of axes (1 to 3), their lengths, the element type. array is not NULL. */
 unsigned sde_array_ndim(const struct sde_array *array);
 const uint64_t *sde_array_shape(const struct sde_array *array);
 enum sde_dtype sde_array_dtype(const struct sde_array *array);

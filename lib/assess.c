@@ -40,11 +40,6 @@ static int believe_dead(struct sde__reader *reader, bool recovering, enum sde_ri
 	ret = sde__ring_reader_trust(reader->ring, &trust, error);
 	if (ret)
 		return ret;
-	/* a writer claims one slot at a time (torn only by a power loss) */
-	if (trust != SDE__RING_SYNCED_HOLDS &&
-	    reader->counters.claimed > reader->counters.committed + 1)
-		return sde__fail(error, SDE_E_CORRUPT, "'%s/data/.ring/header' has impossible counters",
-				 reader->home.path);
 	if (trust == SDE__RING_COPIED && choice != SDE_RING_TRUST) {
 		if (reader->counters.committed > reader->filed)
 			reader->ignored = reader->counters.committed - reader->filed;
@@ -54,6 +49,11 @@ static int believe_dead(struct sde__reader *reader, bool recovering, enum sde_ri
 				  reader->ignored);
 		return 0;
 	}
+	/* a writer claims one slot at a time (torn only by a power loss) */
+	if (trust != SDE__RING_SYNCED_HOLDS &&
+	    reader->counters.claimed > reader->counters.committed + 1)
+		return sde__fail(error, SDE_E_CORRUPT, "'%s/data/.ring/header' has impossible counters",
+				 reader->home.path);
 	/* who acts on the ring makes sure first that what it read cannot vanish */
 	if (recovering && sde__ring_reader_sync(reader->ring, &why)) {
 		sde__warn(log, "'%s': %s: going on from what was synced", reader->home.path, why.text);
@@ -114,13 +114,12 @@ static int count_files(struct sde__reader *reader, struct sde_error *error)
 	int ret;
 
 	reader->filed = published;
-	sde__shard_reader_init(&file, reader->io, &reader->metadata.geometry, &reader->codec);
+	sde__shard_reader_init(&file, &reader->home, &reader->metadata.geometry, &reader->codec);
 	for (;;) {
 		uint64_t here;
 
 		sde__error_clear(&why);
-		ret = sde__shard_reader_open(&file, reader->home.shards, chunk, reader->run,
-					     reader->home.path, &why);
+		ret = sde__shard_reader_open(&file, chunk, reader->run, &why);
 		if (ret)
 			break;
 		if (chunk * size + file.side.count < published) {
@@ -170,10 +169,15 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 					"'%s/data/.ring/header' has impossible counters (ring discard goes on without it)",
 					reader->home.path);
 	}
-	/* a gap between files and ring: the prefix ends with the files */
-	if (!ret && upto > reader->filed && first <= reader->filed)
-		reader->snapshots = upto;
-	return ret;
+	if (ret || upto <= reader->filed)
+		return ret;
+	if (first > reader->filed)
+		return sde__fail(error, SDE_E_HOLE,
+				 "'%s' lacks snapshots %" PRIu64 " to %" PRIu64
+				 " between its chunk files and its ring (ring discard goes on without the ring)",
+				 reader->home.path, reader->filed, first - 1);
+	reader->snapshots = upto;
+	return 0;
 }
 
 int sde__assess(struct sde__reader *reader, bool locked_by_us, bool patient, enum sde_ring choice,

@@ -13,6 +13,9 @@
  * A chunk file of an older epoch counts only as far as p: truncate leaves a
  * chunk that is longer than the store until it has grown again.
  *
+ * A gap between files and ring means that a sealed chunk file has been lost: an
+ * error, because to take the prefix would lose what is in the ring as well.
+ *
  * Nothing is changed here, and it may be asked of a store that is running.
  */
 #ifndef SDE_LIB_ASSESS_H

@@ -25,7 +25,7 @@ int sde__cursor_init(struct sde__cursor *cursor, struct sde__reader *reader,
 	memset(cursor, 0, sizeof(*cursor));
 	cursor->reader = reader;
 	cursor->chunk = NO_CHUNK;
-	sde__shard_reader_init(&cursor->file, reader->io, &reader->metadata.geometry,
+	sde__shard_reader_init(&cursor->file, &reader->home, &reader->metadata.geometry,
 			       &reader->codec);
 	cursor->inner = calloc((size_t)inner, sizeof(*cursor->inner));
 	cursor->have = calloc((size_t)inner, sizeof(*cursor->have));
@@ -76,8 +76,7 @@ static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 	cursor->chunk = NO_CHUNK;
 	cursor->indexed = cursor->sided = false;
 	memset(cursor->have, 0, (size_t)cursor->file.inner_count * sizeof(*cursor->have));
-	ret = sde__shard_reader_open(&cursor->file, reader->home.shards, chunk, reader->run,
-				     reader->home.path, &why);
+	ret = sde__shard_reader_open(&cursor->file, chunk, reader->run, &why);
 	/* the root had the new epoch before the file: see below whether it is so */
 	if (!ret && cursor->file.side.epoch > reader->metadata.epoch)
 		ret = sde__fail(&why, SDE_E_CORRUPT, "'%s' is of epoch %" PRIu64 ", the store of %" PRIu64,
@@ -95,6 +94,7 @@ static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 
 static int need_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error)
 {
+	struct sde_error why = { 0 };
 	int ret = 0;
 
 	if (cursor->have[inner])
@@ -108,9 +108,12 @@ static int need_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_err
 		cursor->inner[inner] = malloc(sde__inner_bytes(&cursor->file.geometry));
 	if (!cursor->inner[inner])
 		return sde__fail(error, -ENOMEM, "out of memory");
-	ret = sde__shard_reader_inner(&cursor->file, inner, cursor->inner[inner], error);
+	ret = sde__shard_reader_inner(&cursor->file, inner, cursor->inner[inner], &why);
+	/* a file of its own may be of a later epoch than the side table */
+	if (cursor->reader->home.format == 2 && check_stale(cursor->reader, NULL) == SDE_E_STALE)
+		return check_stale(cursor->reader, error);
 	cursor->have[inner] = !ret;
-	return ret;
+	return ret ? sde__fail(error, ret, "%s", why.text) : 0;
 }
 
 static int need_side(struct sde__cursor *cursor, struct sde_error *error)
@@ -333,22 +336,11 @@ static int column_tail(struct sde__cursor *cursor, enum sde__column column, uint
 	return ret;
 }
 
-static int read_block(const struct sde__reader *reader, enum sde__column column, uint64_t number,
-		      uint64_t *block, struct sde_error *error)
-{
-	const struct sde__home *home = &reader->home;
-
-	if (column == SDE__COLUMN_TIME)
-		return sde__series_read_block(home->io, home->time_blocks, "time", number, block,
-					      error);
-	return sde__series_read_block(home->io, home->iteration_blocks, "iteration", number, block,
-				      error);
-}
-
 int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,
 		       const struct sde__range *range, uint64_t *out, struct sde_error *error)
 {
 	struct sde__reader *reader = cursor->reader;
+	const struct sde__series_files files = sde__series_files(&reader->home, column);
 	uint64_t *block, loaded = NO_CHUNK;
 	bool from_files = false;
 	int ret = 0;
@@ -365,7 +357,7 @@ int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,
 		}
 		if (index / SDE__TIME_BLOCK != loaded) {
 			loaded = index / SDE__TIME_BLOCK;
-			ret = read_block(reader, column, loaded, block, error);
+			ret = sde__series_read_block(&files, loaded, block, error);
 		}
 		out[i] = block[index % SDE__TIME_BLOCK];
 		from_files = true;

@@ -99,7 +99,8 @@ static bool is_one_raw_chunk(const struct sde__reader *reader)
 {
 	const struct sde__geometry *g = &reader->metadata.geometry;
 
-	return reader->metadata.codec == SDE_CODEC_NONE && sde__inner_count(g) == 1 &&
+	return reader->home.format == 3 && reader->metadata.codec == SDE_CODEC_NONE &&
+	       sde__inner_count(g) == 1 &&
 	       reader->snapshots <= g->chunk_size && reader->snapshots <= reader->filed;
 }
 

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The four metadata documents in a store's directories: when which is written.
+ * The metadata documents in a store's directories: when which is written.
  *
- * A growing store writes time, iteration, data, then the root; a shrinking one
- * the other way round, the root first. So the root, which has the consolidated
- * metadata, `snapshots` and `epoch`, never claims more than the arrays do, and
- * it alone decides what is published. Every document is replaced by rename.
+ * A growing store writes time, iteration, data, then the root, in format 2 then
+ * the consolidated metadata; a shrinking one the other way round. So the root,
+ * which has `snapshots` and `epoch`, never claims more than the arrays do, and
+ * the consolidated metadata, in format 3 a part of the root, not more than it.
+ * The root alone decides what is published. Every document is replaced by
+ * rename.
  */
 #ifndef SDE_LIB_DOCUMENTS_H
 #define SDE_LIB_DOCUMENTS_H
@@ -13,13 +15,18 @@
 #include "home.h"
 #include "metadata.h"
 
+/* All of a new store, those that never change first. */
+int sde__documents_create(const struct sde__home *home, const struct sde__metadata *metadata,
+			  bool durable, struct sde_error *error);
+
+/* Those that change with its length. */
 int sde__documents_write(const struct sde__home *home, const struct sde__metadata *metadata,
 			 bool shrinking, bool durable, struct sde_error *error);
 
 /*
  * Read and check the root's and data's; tries again when a writer replaced them
- * meanwhile. home needs only its root open. SDE_E_NOT_STORE, SDE_E_VERSION,
- * SDE_E_CORRUPT, -errno.
+ * meanwhile. home needs only its format and its root open. SDE_E_NOT_STORE,
+ * SDE_E_VERSION, SDE_E_CORRUPT, -errno.
  */
 int sde__documents_read(const struct sde__home *home, struct sde__metadata *metadata,
 			struct sde_error *error);

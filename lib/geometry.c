@@ -16,7 +16,6 @@
  * L2 cache while it is transposed and compressed.
  */
 #define CHUNK_TARGET (UINT64_C(16) << 20)	/* bytes */
-#define INNER_TARGET (UINT64_C(512) << 10)	/* bytes */
 #define DEFAULT_CHUNK_SIZE_LIMIT (UINT64_C(1) << 20)	/* snapshots */
 #define CHUNK_SIZE_LIMIT (UINT64_C(1) << 31)	/* snapshots */
 
@@ -92,10 +91,10 @@ static uint64_t default_chunk_size(const struct sde__geometry *g)
 }
 
 /*
- * About INNER_TARGET, a multiple of 8 wherever N allows; fewer than 8 only if 8
+ * About `target` bytes, a multiple of 8 wherever N allows; fewer than 8 only if 8
  * would be over the limit (a d_X or a given T that large).
  */
-static uint64_t default_inner_width(const struct sde__geometry *g)
+static uint64_t default_inner_width(const struct sde__geometry *g, uint64_t target)
 {
 	uint64_t column, n;	/* column: bytes of one trajectory, d T item */
 
@@ -106,14 +105,15 @@ static uint64_t default_inner_width(const struct sde__geometry *g)
 	if (g->trajectories < GROUP) {
 		n = g->trajectories;
 	} else {
-		n = INNER_TARGET / column;
+		n = target / column;
 		n = maximum(n - n % GROUP, GROUP);
 		n = minimum(n, rounded_up(g->trajectories));
 	}
 	return minimum(n, INNER_LIMIT / column);
 }
 
-int sde__geometry_choose(struct sde__geometry *geometry, struct sde_error *error)
+int sde__geometry_choose(struct sde__geometry *geometry, uint64_t inner_target,
+			 struct sde_error *error)
 {
 	int status = check_ensemble(geometry, error);
 
@@ -126,7 +126,7 @@ int sde__geometry_choose(struct sde__geometry *geometry, struct sde_error *error
 	if (geometry->chunk_size == 0)
 		geometry->chunk_size = default_chunk_size(geometry);
 	if (geometry->inner_width == 0)
-		geometry->inner_width = default_inner_width(geometry);
+		geometry->inner_width = default_inner_width(geometry, inner_target);
 	return sde__geometry_check(geometry, error);
 }
 

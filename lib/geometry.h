@@ -27,10 +27,14 @@ size_t sde__dtype_size(enum sde_dtype dtype);
 
 /*
  * Fill in the defaults for chunk_size and inner_width where they are 0, then
- * check. DESIGN: a chunk of about 16 MiB (T at most 2^20), an inner chunk of
- * about 512 KiB, n a multiple of 8 where N allows it.
+ * check: a chunk of about 16 MiB (T at most 2^20), an inner chunk of about
+ * inner_target bytes, n a multiple of 8 where N allows it.
  */
-int sde__geometry_choose(struct sde__geometry *geometry, struct sde_error *error);
+#define SDE__INNER_TARGET ((uint64_t)512 << 10)		/* near an L2 cache */
+#define SDE__INNER_TARGET_V2 ((uint64_t)64 << 20)	/* each is a file */
+
+int sde__geometry_choose(struct sde__geometry *geometry, uint64_t inner_target,
+			 struct sde_error *error);
 
 /*
  * -EINVAL with a sentence for zero sizes, n > N rounded up to 8, an inner chunk

@@ -21,7 +21,8 @@ void sde__home_init(struct sde__home *home, const struct sde__io *io)
 	memset(home, 0, sizeof(*home));
 	home->io = io;
 	home->root = home->time = home->time_blocks = home->iteration = -1;
-	home->iteration_blocks = home->data = home->shards = -1;
+	home->iteration_blocks = home->data = home->shards = home->side = -1;
+	home->format = 3;
 	home->ring = home->lock = home->parent = -1;
 }
 
@@ -39,6 +40,7 @@ void sde__home_close(struct sde__home *home)
 	close_one(home, &home->iteration_blocks);
 	close_one(home, &home->iteration);
 	close_one(home, &home->shards);
+	close_one(home, &home->side);
 	close_one(home, &home->lock);
 	close_one(home, &home->ring);
 	close_one(home, &home->data);
@@ -92,7 +94,7 @@ static int make_directory(struct sde__home *home, int dir, const char *name, int
 	return open_directory(home, dir, name, fd, error);
 }
 
-/* data/c/0/0: the two levels between are not kept open. */
+/* Format 3: data/c/0/0, of which the two levels between are not kept open. */
 static int reach_shards(struct sde__home *home, bool make, struct sde_error *error)
 {
 	int (*step)(struct sde__home *, int, const char *, int *, struct sde_error *) =
@@ -132,22 +134,76 @@ int sde__home_enter_ring(struct sde__home *home, struct sde_error *error)
 	return sde__fail_why(error, home->ring, "cannot open '%s/data/.ring'", home->path);
 }
 
-int sde__home_enter(struct sde__home *home, struct sde_error *error)
+/* Format 2: the chunks lie in the arrays' own directories. */
+static int enter_v2(struct sde__home *home, bool make, struct sde_error *error)
 {
 	int ret;
 
-	ret = open_directory(home, home->root, "time", &home->time, error);
+	ret = open_directory(home, home->root, "time", &home->time_blocks, error);
 	if (!ret)
-		ret = open_directory(home, home->time, "c", &home->time_blocks, error);
+		ret = open_directory(home, home->root, "iteration", &home->iteration_blocks, error);
 	if (!ret)
-		ret = open_directory(home, home->root, "iteration", &home->iteration, error);
+		ret = open_directory(home, home->root, "data", &home->shards, error);
+	if (ret)
+		return ret;
+	return make ? make_directory(home, home->data, ".side", &home->side, error) :
+		      open_directory(home, home->data, ".side", &home->side, error);
+}
+
+static int enter_v3(struct sde__home *home, bool make, struct sde_error *error)
+{
+	int (*step)(struct sde__home *, int, const char *, int *, struct sde_error *) =
+		make ? make_directory : open_directory;
+	int ret;
+
+	ret = step(home, home->time, "c", &home->time_blocks, error);
 	if (!ret)
-		ret = open_directory(home, home->iteration, "c", &home->iteration_blocks, error);
+		ret = step(home, home->iteration, "c", &home->iteration_blocks, error);
+	return ret ? ret : reach_shards(home, make, error);
+}
+
+/* Everything below the root but the ring. */
+static int enter_arrays(struct sde__home *home, bool make, struct sde_error *error)
+{
+	int (*step)(struct sde__home *, int, const char *, int *, struct sde_error *) =
+		make ? make_directory : open_directory;
+	int ret;
+
+	ret = step(home, home->root, "time", &home->time, error);
 	if (!ret)
-		ret = open_directory(home, home->root, "data", &home->data, error);
+		ret = step(home, home->root, "iteration", &home->iteration, error);
 	if (!ret)
-		ret = reach_shards(home, false, error);
+		ret = step(home, home->root, "data", &home->data, error);
+	if (ret)
+		return ret;
+	return home->format == 2 ? enter_v2(home, make, error) : enter_v3(home, make, error);
+}
+
+int sde__home_enter(struct sde__home *home, struct sde_error *error)
+{
+	const int ret = enter_arrays(home, false, error);
+
 	return ret ? ret : sde__home_enter_ring(home, error);
+}
+
+/* Which root document is there? */
+static int find_format(struct sde__home *home, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	struct sde__stat st;
+	int ret;
+
+	home->format = 3;
+	ret = io->stat_at(io->ctx, home->root, "zarr.json", &st);
+	if (ret == -ENOENT) {
+		home->format = 2;
+		ret = io->stat_at(io->ctx, home->root, ".zgroup", &st);
+	}
+	if (ret == -ENOENT)
+		return sde__fail(error, SDE_E_NOT_STORE,
+				 "'%s' has no zarr.json and no .zgroup: it is not a Zarr store",
+				 home->path);
+	return ret ? sde__fail_why(error, ret, "cannot look into '%s'", home->path) : 0;
 }
 
 int sde__home_open(struct sde__home *home, const char *path, struct sde_error *error)
@@ -167,11 +223,7 @@ int sde__home_open(struct sde__home *home, const char *path, struct sde_error *e
 	home->root = io->open_at(io->ctx, -1, path, O_RDONLY | O_DIRECTORY);
 	if (home->root < 0)
 		return sde__fail_why(error, home->root, "cannot open '%s'", path);
-	ret = io->stat_at(io->ctx, home->root, "zarr.json", &st);
-	if (ret == -ENOENT)
-		return sde__fail(error, SDE_E_NOT_STORE, "'%s' has no zarr.json: it is not a Zarr store",
-				 path);
-	return ret ? sde__fail_why(error, ret, "cannot open '%s/zarr.json'", path) : 0;
+	return find_format(home, error);
 }
 
 int sde__home_reopen(struct sde__home *home, const struct sde__home *from,
@@ -181,6 +233,7 @@ int sde__home_reopen(struct sde__home *home, const struct sde__home *from,
 	if (!home->path)
 		return sde__fail(error, -ENOMEM, "out of memory");
 	home->root = home->io->open_at(home->io->ctx, from->root, ".", O_RDONLY | O_DIRECTORY);
+	home->format = from->format;
 	return home->root < 0 ? sde__fail_why(error, home->root, "cannot open '%s'", home->path) : 0;
 }
 
@@ -197,7 +250,7 @@ static int check_target(struct sde__home *home, bool overwrite, bool *exists,
 {
 	const struct sde__io *io = home->io;
 	struct sde__stat st;
-	int fd, ret, is_store;
+	int fd, ret;
 
 	*exists = false;
 	ret = io->stat_at(io->ctx, home->parent, home->name, &st);
@@ -212,7 +265,6 @@ static int check_target(struct sde__home *home, bool overwrite, bool *exists,
 	if (fd < 0)
 		return sde__fail_why(error, fd, "cannot open '%s'", home->path);
 	ret = io->list(io->ctx, fd, found_one, NULL);
-	is_store = ret > 0 && overwrite ? io->stat_at(io->ctx, fd, "zarr.json", &st) : 0;
 	io->close(io->ctx, fd);
 	if (ret < 0)
 		return sde__fail_why(error, ret, "cannot list '%s'", home->path);
@@ -223,11 +275,7 @@ static int check_target(struct sde__home *home, bool overwrite, bool *exists,
 		return sde__fail(error, -EEXIST,
 				 "'%s' exists: set overwrite to replace a store, or resume it",
 				 home->path);
-	if (is_store == -ENOENT)
-		return sde__fail(error, SDE_E_NOT_STORE,
-				 "'%s' has no zarr.json: it is not a Zarr store", home->path);
-	return is_store ? sde__fail_why(error, is_store, "cannot stat '%s/zarr.json'",
-					home->path) : 0;
+	return 0;
 }
 
 static int split_path(struct sde__home *home, const char *path, struct sde_error *error)
@@ -288,17 +336,7 @@ int sde__home_build(struct sde__home *home, const char *path, bool overwrite, bo
 	}
 	ret = open_directory(home, home->parent, home->temporary, &home->root, error);
 	if (!ret)
-		ret = make_directory(home, home->root, "time", &home->time, error);
-	if (!ret)
-		ret = make_directory(home, home->time, "c", &home->time_blocks, error);
-	if (!ret)
-		ret = make_directory(home, home->root, "iteration", &home->iteration, error);
-	if (!ret)
-		ret = make_directory(home, home->iteration, "c", &home->iteration_blocks, error);
-	if (!ret)
-		ret = make_directory(home, home->root, "data", &home->data, error);
-	if (!ret)
-		ret = reach_shards(home, true, error);
+		ret = enter_arrays(home, true, error);
 	return ret ? ret : sde__home_lock(home, error);
 }
 
@@ -349,7 +387,9 @@ int sde__home_open_old(struct sde__home *old, const struct sde__home *home,
 	/* not by its path: the working directory may be another one by now */
 	old->root = home->io->open_at(home->io->ctx, home->parent, home->name,
 				      O_RDONLY | O_DIRECTORY);
-	return old->root < 0 ? sde__fail_why(error, old->root, "cannot open '%s'", home->path) : 0;
+	if (old->root < 0)
+		return sde__fail_why(error, old->root, "cannot open '%s'", home->path);
+	return find_format(old, error);
 }
 
 /* Is what bears the name still the store that the caller looked at? */

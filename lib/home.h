@@ -2,12 +2,15 @@
 /*
  * A store's directories, and its lock.
  *
- *	<save_directory>/		root
- *	  time/c/			time, time_blocks
- *	  iteration/c/			iteration, iteration_blocks
- *	  data/				data
- *	    c/0/0/			shards
- *	    .ring/			ring (while a run lasts, or after it died)
+ *	format 3		format 2
+ *	<save_directory>/	<save_directory>/	root
+ *	  time/c/		  time/			time, time_blocks
+ *	  iteration/c/		  iteration/		iteration, iteration_blocks
+ *	  data/			  data/			data
+ *	    c/0/0/		    (data itself)	shards
+ *				    .side/		side
+ *	    .ring/		    .ring/		ring (while a run lasts, or
+ *							after it died)
  *
  * All are held as open directories: the process may change its working
  * directory, and the store may be renamed, under a running writer. Nothing is
@@ -24,7 +27,9 @@
 struct sde__home {
 	const struct sde__io *io;
 	char *path;		/* as the user gave it, for sentences */
+	unsigned format;	/* 3 or 2: set by open; by the caller before build */
 	int root, time, time_blocks, iteration, iteration_blocks, data, shards;
+	int side;		/* -1 in format 3 */
 	int ring;		/* -1: there is none */
 	int lock;		/* -1: not held */
 	/* only between build and settle */
@@ -62,7 +67,10 @@ int sde__home_settle(struct sde__home *home, const struct sde__home *old,
 /* Take back a build that was not settled. */
 void sde__home_undo(struct sde__home *home);
 
-/* Open the root of an existing store: -ENOENT, SDE_E_NOT_STORE. */
+/*
+ * Open the root of an existing store and see what format it has: -ENOENT,
+ * SDE_E_NOT_STORE.
+ */
 int sde__home_open(struct sde__home *home, const char *path, struct sde_error *error);
 
 /* Open the root of a store that is open already once more. */

@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Zarr metadata, written. Guards the exact documents that other readers see:
- * whatever changes here changes what zarr-python, xarray, GDAL and the rest
- * make of a store (the forms that all of them read are listed in metadata.h).
+ * Zarr metadata, written: what both formats have in common. Guards the bytes
+ * that other readers see, whose forms are in metadata_v2.c and metadata_v3.c.
  *
  * Invariants:
  * 1. What is written of a store that parse would accept, parse accepts: what a
  *    JSON integer (int64, as jansson has them) cannot hold is refused here, and
  *    so are attributes too deep or too large to be read back.
- * 2. A tree half built is never leaked. with() and append() take over what they
- *    are given, also when it, or what it goes into, is NULL for want of memory;
- *    so a chain of them needs one test, at its end. json_pack() is used with
- *    scalars only.
+ * 2. A tree half built is never leaked: see metadata_json.h. json_pack() is used
+ *    with scalars only.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "metadata.h"
-#include "metadata_json.h"
+#include "metadata_form.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -32,6 +28,25 @@
  */
 #define DEPTH_LIMIT 64
 #define SIZE_LIMIT (1u << 20)
+
+static const struct sde__metadata_form *const forms[] = { &sde__metadata_v2, &sde__metadata_v3 };
+
+const struct sde__metadata_form *sde__metadata_form(unsigned zarr_format)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(forms) / sizeof(forms[0]); i++)
+		if (forms[i]->zarr_format == zarr_format)
+			return forms[i];
+	return NULL;
+}
+
+const char *sde__document_path(unsigned zarr_format, enum sde__document document)
+{
+	const struct sde__metadata_form *form = sde__metadata_form(zarr_format);
+
+	return form ? form->path[document] : NULL;
+}
 
 void sde__metadata_clear(struct sde__metadata *metadata)
 {
@@ -98,7 +113,7 @@ int sde__json_text(const json_t *json, size_t flags, char **text)
 	return 0;
 }
 
-static json_t *with(json_t *object, const char *key, json_t *value)
+json_t *sde__json_with(json_t *object, const char *key, json_t *value)
 {
 	if (json_object_set_new(object, key, value)) {
 		json_decref(object);
@@ -107,13 +122,18 @@ static json_t *with(json_t *object, const char *key, json_t *value)
 	return object;
 }
 
-static json_t *append(json_t *array, json_t *value)
+json_t *sde__json_append(json_t *array, json_t *value)
 {
 	if (json_array_append_new(array, value)) {
 		json_decref(array);
 		return NULL;
 	}
 	return array;
+}
+
+json_t *sde__json_triple(uint64_t a, uint64_t b, uint64_t c)
+{
+	return json_pack("[I, I, I]", (json_int_t)a, (json_int_t)b, (json_int_t)c);
 }
 
 /* ------------------------------------------------------------------------
@@ -189,136 +209,10 @@ int sde__metadata_set_attributes(struct sde__metadata *metadata, const char *tex
 }
 
 /* ------------------------------------------------------------------------
- * Arrays
+ * Ours
  */
 
-/* The parts of an array's document; array_document takes all of them over. */
-struct array {
-	json_t *shape;
-	const char *data_type;
-	json_t *chunk_shape;
-	json_t *fill_value;
-	json_t *codecs;
-	json_t *attributes;
-	json_t *dimension_names;
-};
-
-static json_t *array_document(const struct array *array)
-{
-	json_t *grid = json_pack("{s:s}", "name", "regular");
-	json_t *keys = json_pack("{s:s, s:{s:s}}", "name", "default", "configuration",
-				 "separator", "/");
-	json_t *json = json_pack("{s:i, s:s}", "zarr_format", 3, "node_type", "array");
-
-	grid = with(grid, "configuration", with(json_object(), "chunk_shape", array->chunk_shape));
-	json = with(json, "shape", array->shape);
-	json = with(json, "data_type", json_string(array->data_type));
-	json = with(json, "chunk_grid", grid);
-	json = with(json, "chunk_key_encoding", keys);
-	json = with(json, "fill_value", array->fill_value);
-	json = with(json, "codecs", array->codecs);
-	json = with(json, "attributes", array->attributes);
-	return with(json, "dimension_names", array->dimension_names);
-}
-
-static json_t *triple(uint64_t a, uint64_t b, uint64_t c)
-{
-	return json_pack("[I, I, I]", (json_int_t)a, (json_int_t)b, (json_int_t)c);
-}
-
-/* The codecs of time, iteration and a shard's index. */
-static json_t *plain_codecs(void)
-{
-	return json_pack("[{s:s, s:{s:s}}, {s:s}]", "name", "bytes", "configuration", "endian",
-			 "little", "name", "crc32c");
-}
-
-static json_t *inner_codecs(const struct sde__metadata *metadata)
-{
-	int item = (int)sde__dtype_size(metadata->geometry.dtype);
-	json_t *codecs = json_pack("[{s:s, s:{s:s}}]", "name", "bytes", "configuration", "endian",
-				   "little");
-
-	if (metadata->codec == SDE_CODEC_BLOSC_LZ4_BITSHUFFLE)
-		codecs = append(codecs,
-				json_pack("{s:s, s:{s:s, s:i, s:s, s:i, s:i}}", "name", "blosc",
-					  "configuration", "cname", "lz4", "clevel", 5, "shuffle",
-					  "bitshuffle", "typesize", item, "blocksize", 0));
-	else if (metadata->codec == SDE_CODEC_LZ4)
-		codecs = append(codecs, json_pack("{s:s, s:{s:i}}", "name", "numcodecs.lz4",
-						  "configuration", "acceleration", 1));
-	if (metadata->checksum)
-		codecs = append(codecs, json_pack("{s:s}", "name", "crc32c"));
-	return codecs;
-}
-
-static json_t *data_codecs(const struct sde__metadata *metadata)
-{
-	const struct sde__geometry *geometry = &metadata->geometry;
-	json_t *inside = json_object();
-	json_t *sharding = json_pack("{s:s}", "name", "sharding_indexed");
-
-	inside = with(inside, "chunk_shape", triple(geometry->dimension, geometry->inner_width,
-						    geometry->chunk_size));
-	inside = with(inside, "codecs", inner_codecs(metadata));
-	inside = with(inside, "index_codecs", plain_codecs());
-	inside = with(inside, "index_location", json_string("end"));
-	return append(json_array(), with(sharding, "configuration", inside));
-}
-
-static json_t *data_document(const struct sde__metadata *metadata)
-{
-	const struct sde__geometry *geometry = &metadata->geometry;
-	const struct array array = {
-		.shape = triple(geometry->dimension, geometry->trajectories, metadata->snapshots),
-		.data_type = geometry->dtype == SDE_FLOAT32 ? "float32" : "float64",
-		.chunk_shape = triple(geometry->dimension, sde__shard_width(geometry),
-				      geometry->chunk_size),
-		.fill_value = json_string("NaN"),
-		.codecs = data_codecs(metadata),
-		.attributes = json_object(),
-		.dimension_names = json_pack("[s, s, s]", "dimension", "trajectory", "time"),
-	};
-
-	return array_document(&array);
-}
-
-/* time and iteration, which differ in type, fill value and attributes. */
-static json_t *line_document(const struct sde__metadata *metadata, const char *data_type,
-			     json_t *fill_value, json_t *attributes)
-{
-	const struct array array = {
-		.shape = json_pack("[I]", (json_int_t)metadata->snapshots),
-		.data_type = data_type,
-		.chunk_shape = json_pack("[i]", SDE__TIME_BLOCK),
-		.fill_value = fill_value,
-		.codecs = plain_codecs(),
-		.attributes = attributes,
-		.dimension_names = json_pack("[s]", "time"),
-	};
-
-	return array_document(&array);
-}
-
-static json_t *time_document(const struct sde__metadata *metadata)
-{
-	json_t *attributes = json_object();
-
-	if (metadata->time_units)
-		attributes = with(attributes, "units", json_string(metadata->time_units));
-	return line_document(metadata, "float64", json_string("NaN"), attributes);
-}
-
-static json_t *iteration_document(const struct sde__metadata *metadata)
-{
-	return line_document(metadata, "int64", json_integer(-1), json_object());
-}
-
-/* ------------------------------------------------------------------------
- * The root
- */
-
-static json_t *root_attributes(const struct sde__metadata *metadata)
+json_t *sde__metadata_root_attributes(const struct sde__metadata *metadata)
 {
 	json_error_t why;
 	json_t *attributes;
@@ -335,20 +229,7 @@ static json_t *root_attributes(const struct sde__metadata *metadata)
 	else if (sde__json_load(metadata->attributes, strlen(metadata->attributes), &attributes,
 				&why))
 		attributes = NULL;
-	return with(attributes, SDE__ATTRIBUTE, ours);
-}
-
-static json_t *root_document(const struct sde__metadata *metadata)
-{
-	json_t *arrays = json_object();
-	json_t *consolidated = json_pack("{s:s, s:b}", "kind", "inline", "must_understand", 0);
-	json_t *json = json_pack("{s:i, s:s}", "zarr_format", 3, "node_type", "group");
-
-	arrays = with(arrays, "data", data_document(metadata));
-	arrays = with(arrays, "iteration", iteration_document(metadata));
-	arrays = with(arrays, "time", time_document(metadata));
-	json = with(json, "attributes", root_attributes(metadata));
-	return with(json, "consolidated_metadata", with(consolidated, "metadata", arrays));
+	return sde__json_with(attributes, SDE__ATTRIBUTE, ours);
 }
 
 /* ------------------------------------------------------------------------
@@ -384,8 +265,9 @@ static bool is_utf8(const char *text)
 	return true;
 }
 
-/* What JSON can say; that the sizes make sense was checked with the options. */
-static int check_writable(const struct sde__metadata *metadata, struct sde_error *error)
+/* What the document can say; that the sizes make sense was checked with the options. */
+static int check_writable(const struct sde__metadata *metadata, enum sde__document document,
+			  struct sde_error *error)
 {
 	const struct {
 		const char *name;
@@ -401,6 +283,11 @@ static int check_writable(const struct sde__metadata *metadata, struct sde_error
 	};
 	size_t i;
 
+	if (!sde__document_path(metadata->zarr_format, document))
+		return sde__fail(error, -EINVAL, "zarr_format %u has no document %d",
+				 metadata->zarr_format, (int)document);
+	if (metadata->zarr_format == 2 && metadata->checksum)
+		return sde__fail(error, -EINVAL, "zarr_format 2 has no checksums");
 	for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		if (fields[i].value > INT64_MAX)
 			return sde__fail(error, -EOVERFLOW,
@@ -415,21 +302,14 @@ int sde__metadata_write(const struct sde__metadata *metadata,
 			enum sde__document document, char **text,
 			struct sde_error *error)
 {
-	json_t *(*const documents[SDE__DOCUMENT_COUNT])(const struct sde__metadata *) = {
-		[SDE__DOCUMENT_ROOT] = root_document,
-		[SDE__DOCUMENT_TIME] = time_document,
-		[SDE__DOCUMENT_ITERATION] = iteration_document,
-		[SDE__DOCUMENT_DATA] = data_document,
-	};
 	json_t *json;
 	int status;
 
 	*text = NULL;
-	status = check_writable(metadata, error);
+	status = check_writable(metadata, document, error);
 	if (status)
 		return status;
-	/* cppcheck-suppress uninitvar ; a static table, indexed by its enum */
-	json = documents[document](metadata);
+	json = sde__metadata_form(metadata->zarr_format)->document(metadata, document);
 	status = json ? sde__json_text(json, SDE__JSON_INDENTED, text) : -ENOMEM;
 	json_decref(json);
 	if (status)

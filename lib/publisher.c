@@ -161,8 +161,7 @@ static int seal(struct sde__publisher *p, struct sde__job *job, uint64_t *file_s
 	struct sde__shard *shard = &job->shard;
 	int ret;
 
-	ret = sde__shard_write(shard, c->io, c->home->shards, c->metadata->epoch, c->run,
-			       p->durable, file_size, error);
+	ret = sde__shard_write(shard, c->metadata->epoch, c->run, p->durable, file_size, error);
 	if (!ret)
 		ret = append_series(p, shard, error);
 	if (ret || shard->count < chunk_size(p))
@@ -206,7 +205,8 @@ static bool step_seal(struct sde__publisher *p)
 		return true;
 	}
 	job->state = SDE__JOB_FREE;
-	p->files += p->last_file != job->shard.index;
+	if (p->last_file != job->shard.index)
+		p->files += sde__shard_files(p->config.home, &p->config.metadata->geometry);
 	p->bytes += file_size - (p->last_file == job->shard.index ? p->last_bytes : 0);
 	p->last_file = job->shard.index;
 	p->last_bytes = file_size;

@@ -147,6 +147,9 @@ static int begin_from(struct sde__publisher *p, struct sde_error *error)
 	const struct sde__publisher_config *c = &p->config;
 	const uint64_t snapshots = c->metadata->snapshots;
 	const uint64_t chunks = snapshots / c->metadata->geometry.chunk_size;
+	const struct sde__series_files time = sde__series_files(c->home, SDE__COLUMN_TIME);
+	const struct sde__series_files iteration =
+		sde__series_files(c->home, SDE__COLUMN_ITERATION);
 	int ret;
 
 	p->filled = p->begun = chunks;
@@ -155,11 +158,9 @@ static int begin_from(struct sde__publisher *p, struct sde_error *error)
 	p->target = p->partial_begun = p->unsynced_since = 0;
 	p->last_file = UINT64_MAX;
 	p->last_bytes = 0;
-	ret = sde__series_open(&p->time, c->io, c->home->time_blocks, "time",
-			       SDE__SERIES_TIME_FILL, snapshots, p->durable, error);
+	ret = sde__series_open(&p->time, &time, snapshots, p->durable, error);
 	if (!ret)
-		ret = sde__series_open(&p->iteration, c->io, c->home->iteration_blocks, "iteration",
-				       SDE__SERIES_ITERATION_FILL, snapshots, p->durable, error);
+		ret = sde__series_open(&p->iteration, &iteration, snapshots, p->durable, error);
 	return ret;
 }
 
@@ -187,7 +188,8 @@ int sde__publisher_start(struct sde__publisher **out, const struct sde__publishe
 	p->durable = config->sync != SDE_SYNC_NONE;
 	init_locks(p);
 	for (int i = 0; i < SDE__JOBS && !ret; i++)
-		ret = sde__shard_init(&p->job[i].shard, &config->ring->layout, &config->codec, error);
+		ret = sde__shard_init(&p->job[i].shard, config->home, &config->ring->layout,
+				      &config->codec, error);
 	if (!ret)
 		ret = begin_from(p, error);
 	if (!ret)
@@ -200,7 +202,8 @@ int sde__publisher_start(struct sde__publisher **out, const struct sde__publishe
 	return 0;
 }
 
-void sde__publisher_add_counts(struct sde__publisher *p, uint64_t chunk_files, uint64_t stored_bytes)
+void sde__publisher_add_counts(struct sde__publisher *p, uint64_t chunk_files,
+			       uint64_t stored_bytes)
 {
 	pthread_mutex_lock(&p->lock);
 	p->files = chunk_files;

@@ -41,7 +41,8 @@ static int load(struct sde__reader *reader, bool locked_by_us, bool patient, enu
 static void close_below_root(struct sde__home *home)
 {
 	int *const fds[] = { &home->time, &home->time_blocks, &home->iteration,
-			     &home->iteration_blocks, &home->data, &home->shards, &home->ring };
+			     &home->iteration_blocks, &home->data, &home->shards, &home->side,
+			     &home->ring };
 
 	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
 		if (*fds[i] >= 0)

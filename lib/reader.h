@@ -21,6 +21,7 @@
 
 #include "documents.h"
 #include "ring_reader.h"
+#include "series.h"
 #include "shard_reader.h"
 
 struct sde__reader {
@@ -87,7 +88,6 @@ int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3
 		     struct sde_error *error);
 
 /* time or iteration (their 64 bits) of a range of snapshots. */
-enum sde__column { SDE__COLUMN_TIME, SDE__COLUMN_ITERATION };
 int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,
 		       const struct sde__range *range, uint64_t *out, struct sde_error *error);
 

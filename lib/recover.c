@@ -5,6 +5,7 @@
 #endif
 #include "recover.h"
 
+#include "chunk_list.h"
 #include "series.h"
 #include "shard.h"
 
@@ -14,135 +15,6 @@
 #include <string.h>
 
 #define COLUMN_STEP 4096	/* times copied at once */
-
-/* ------------------------------------------------------------------------
- * The directory of chunk files
- */
-
-struct listing {
-	uint64_t chunks;		/* that the store has */
-	unsigned char *seen;		/* a bit a chunk */
-	char **stray;			/* names that are nobody's */
-	size_t strays, room;
-};
-
-/* The number a name is, if it is one as sde__shard_name writes it. */
-static bool parse_name(const char *name, uint64_t *index)
-{
-	char again[SDE__SHARD_NAME_SIZE];
-	char *end;
-
-	if (*name < '0' || *name > '9')
-		return false;
-	*index = strtoull(name, &end, 10);
-	sde__shard_name(again, *index);
-	return !*end && !strcmp(again, name);
-}
-
-static int list_entry(void *ctx, const char *name)
-{
-	struct listing *list = ctx;
-	uint64_t index;
-
-	if (parse_name(name, &index) && index < list->chunks) {
-		list->seen[index / 8] = (unsigned char)(list->seen[index / 8] | 1u << index % 8);
-		return 0;
-	}
-	if (list->strays == list->room) {
-		const size_t room = list->room ? 2 * list->room : 16;
-		char **grown = realloc(list->stray, room * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		list->stray = grown;
-		list->room = room;
-	}
-	list->stray[list->strays] = strdup(name);
-	return list->stray[list->strays] ? (list->strays++, 0) : -ENOMEM;
-}
-
-static void listing_free(struct listing *list)
-{
-	for (size_t i = 0; i < list->strays; i++)
-		free(list->stray[i]);
-	free(list->stray);
-	free(list->seen);
-}
-
-static int list_chunks(const struct sde__home *home, uint64_t chunks, struct listing *list,
-		       struct sde_error *error)
-{
-	int ret;
-
-	memset(list, 0, sizeof(*list));
-	list->chunks = chunks;
-	list->seen = calloc(1, (size_t)(chunks / 8 + 1));
-	if (!list->seen)
-		return sde__fail(error, -ENOMEM, "out of memory");
-	ret = home->io->list(home->io->ctx, home->shards, list_entry, list);
-	return ret ? sde__fail_why(error, ret, "cannot list '%s/data/c/0/0'", home->path) : 0;
-}
-
-static int find_hole(const struct sde__home *home, const struct listing *list,
-		     struct sde_error *error)
-{
-	for (uint64_t i = 0; i < list->chunks; i++)
-		if (!(list->seen[i / 8] >> i % 8 & 1))
-			return sde__fail(error, SDE_E_HOLE, "'%s/data/c/0/0/%" PRIu64 "' is missing",
-					 home->path, i);
-	return 0;
-}
-
-/* Temporaries and chunks that were cut off: nothing refers to them. */
-static int remove_strays(const struct sde__home *home, const struct listing *list,
-			 uint64_t chunks, struct sde_error *error)
-{
-	const struct sde__io *io = home->io;
-	int ret = 0;
-
-	for (size_t i = 0; i < list->strays && !ret; i++) {
-		uint64_t index = 0;
-		const size_t n = strlen(list->stray[i]);
-		const bool temporary = n > 4 && !strcmp(list->stray[i] + n - 4, ".tmp");
-
-		/* what somebody else put there is not ours to remove */
-		if (!temporary && (!parse_name(list->stray[i], &index) || index < chunks))
-			continue;
-		/* gone already where recovery wrote that chunk itself */
-		ret = io->remove_at(io->ctx, home->shards, list->stray[i], false);
-		ret = ret == -ENOENT ? 0 : ret;
-		if (ret)
-			ret = sde__fail_why(error, ret, "cannot remove '%s/data/c/0/0/%s'",
-					    home->path, list->stray[i]);
-	}
-	return ret;
-}
-
-int sde__recover_count(const struct sde__home *home, uint64_t chunks, uint64_t *files,
-		       uint64_t *bytes, struct sde_error *error)
-{
-	char name[SDE__SHARD_NAME_SIZE];
-	struct sde__stat st;
-	int ret;
-
-	*files = *bytes = 0;
-	for (uint64_t i = 0; i < chunks; i++) {
-		sde__shard_name(name, i);
-		ret = home->io->stat_at(home->io->ctx, home->shards, name, &st);
-		if (ret == -ENOENT)
-			continue;
-		if (ret)
-			return sde__fail_why(error, ret, "cannot stat '%s/data/c/0/0/%s'", home->path,
-					     name);
-		++*files;
-		*bytes += st.size;
-	}
-	return 0;
-}
-
-/* ------------------------------------------------------------------------
- * Chunks and times
- */
 
 struct recovery {
 	struct sde__reader *reader;
@@ -169,9 +41,8 @@ static int write_chunk(struct recovery *r, uint64_t chunk, struct sde_error *err
 	sde__shard_begin(&r->shard, chunk, count, r->slots);
 	for (uint64_t i = 0; i < r->shard.inner_count && !ret; i++)
 		ret = sde__shard_encode(&r->shard, i, r->raw, error);
-	return ret ? ret : sde__shard_write(&r->shard, reader->io, reader->home.shards,
-					    r->config->metadata.epoch, r->config->run, r->durable,
-					    &file_size, error);
+	return ret ? ret : sde__shard_write(&r->shard, r->config->metadata.epoch, r->config->run,
+					    r->durable, &file_size, error);
 }
 
 static int write_chunks(struct recovery *r, struct sde_error *error)
@@ -187,7 +58,7 @@ static int write_chunks(struct recovery *r, struct sde_error *error)
 	if (!r->slots || !r->raw)
 		return sde__fail(error, -ENOMEM, "out of memory: recovery takes %zu bytes",
 				 l->segment_size);
-	ret = sde__shard_init(&r->shard, l, &r->config->codec, error);
+	ret = sde__shard_init(&r->shard, &r->reader->home, l, &r->config->codec, error);
 	for (uint64_t k = r->reader->filed / size; k * size < r->reader->snapshots && !ret; k++)
 		ret = write_chunk(r, k, error);
 	return ret;
@@ -196,7 +67,7 @@ static int write_chunks(struct recovery *r, struct sde_error *error)
 static int write_column(struct recovery *r, enum sde__column column, struct sde_error *error)
 {
 	const struct sde__reader *reader = r->reader;
-	const bool is_time = column == SDE__COLUMN_TIME;
+	const struct sde__series_files files = sde__series_files(&reader->home, column);
 	struct sde__range range = { .start = reader->metadata.snapshots, .step = 1 };
 	struct sde__series *series = malloc(sizeof(*series));
 	uint64_t *numbers = malloc(COLUMN_STEP * sizeof(*numbers));
@@ -205,11 +76,7 @@ static int write_column(struct recovery *r, enum sde__column column, struct sde_
 	if (!series || !numbers)
 		ret = sde__fail(error, -ENOMEM, "out of memory");
 	if (!ret)
-		ret = sde__series_open(series, reader->io,
-				       is_time ? reader->home.time_blocks : reader->home.iteration_blocks,
-				       is_time ? "time" : "iteration",
-				       is_time ? SDE__SERIES_TIME_FILL : SDE__SERIES_ITERATION_FILL,
-				       range.start, r->durable, error);
+		ret = sde__series_open(series, &files, range.start, r->durable, error);
 	while (!ret && range.start < reader->snapshots) {
 		range.count = reader->snapshots - range.start;
 		if (range.count > COLUMN_STEP)
@@ -246,13 +113,13 @@ int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
 {
 	const uint64_t size = config->layout.geometry.chunk_size;
 	struct recovery r = { .reader = reader, .config = config };
-	struct listing list;
+	struct sde__chunk_list list;
 	int ret;
 
 	r.durable = config->sync != SDE_SYNC_NONE;
-	ret = list_chunks(&reader->home, (reader->filed + size - 1) / size, &list, error);
+	ret = sde__chunk_list_read(&list, &reader->home, (reader->filed + size - 1) / size, error);
 	if (!ret)
-		ret = find_hole(&reader->home, &list, error);
+		ret = sde__chunk_list_check(&list, &config->layout.geometry, error);
 	if (!ret)
 		ret = sde__cursor_init(&r.cursor, reader, error);
 	/* also when nothing was in the ring: a publish may have died between two
@@ -260,11 +127,10 @@ int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
 	if (!ret)
 		ret = publish(&r, error);
 	if (!ret)
-		ret = remove_strays(&reader->home, &list, (reader->snapshots + size - 1) / size,
-				    error);
+		ret = sde__chunk_list_clean(&list, (reader->snapshots + size - 1) / size, error);
 	sde__cursor_free(&r.cursor);
 	sde__shard_free(&r.shard);
-	listing_free(&list);
+	sde__chunk_list_free(&list);
 	free(r.slots);
 	free(r.raw);
 	return ret;

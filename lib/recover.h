@@ -21,8 +21,4 @@
 int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
 		 struct sde_error *error);
 
-/* The chunk files' number and bytes, as far as they belong to the store. */
-int sde__recover_count(const struct sde__home *home, uint64_t chunks, uint64_t *files,
-		       uint64_t *bytes, struct sde_error *error);
-
 #endif

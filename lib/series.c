@@ -21,54 +21,65 @@ static void block_name(char out[24], uint64_t block)
 	snprintf(out, 24, "%" PRIu64, block);
 }
 
-int sde__series_read_block(const struct sde__io *io, int dir, const char *place, uint64_t block,
-			   uint64_t *out, struct sde_error *error)
+struct sde__series_files sde__series_files(const struct sde__home *home, enum sde__column column)
 {
-	uint32_t crc;
+	const bool is_time = column == SDE__COLUMN_TIME, is_3 = home->format == 3;
+
+	return (struct sde__series_files){
+		.io = home->io,
+		.dir = is_time ? home->time_blocks : home->iteration_blocks,
+		.place = is_time ? (is_3 ? "time/c" : "time") : (is_3 ? "iteration/c" : "iteration"),
+		.fill = is_time ? SDE__SERIES_TIME_FILL : SDE__SERIES_ITERATION_FILL,
+		.checksum = is_3,
+	};
+}
+
+int sde__series_read_block(const struct sde__series_files *files, uint64_t block, uint64_t *out,
+			   struct sde_error *error)
+{
+	const struct sde__io *io = files->io;
+	uint32_t crc = 0;
 	char name[24];
 	int fd, ret;
 
 	block_name(name, block);
-	fd = io->open_at(io->ctx, dir, name, O_RDONLY);
+	fd = io->open_at(io->ctx, files->dir, name, O_RDONLY);
 	if (fd == -ENOENT)
-		return sde__fail(error, SDE_E_HOLE, "'%s/c/%s' is missing", place, name);
+		return sde__fail(error, SDE_E_HOLE, "'%s/%s' is missing", files->place, name);
 	if (fd < 0)
-		return sde__fail_why(error, fd, "cannot open '%s/c/%s'", place, name);
+		return sde__fail_why(error, fd, "cannot open '%s/%s'", files->place, name);
 	ret = sde__io_read_all(io, fd, out, BYTES, 0);
-	if (!ret)
+	if (!ret && files->checksum)
 		ret = sde__io_read_all(io, fd, &crc, 4, BYTES);
 	io->close(io->ctx, fd);
 	if (ret == -ENODATA)
-		return sde__fail(error, SDE_E_CORRUPT, "'%s/c/%s' is truncated", place, name);
+		return sde__fail(error, SDE_E_CORRUPT, "'%s/%s' is truncated", files->place, name);
 	if (ret)
-		return sde__fail_why(error, ret, "cannot read '%s/c/%s'", place, name);
-	if (crc != sde__crc32c(0, out, BYTES))
-		return sde__fail(error, SDE_E_CORRUPT, "'%s/c/%s' has a wrong checksum", place, name);
+		return sde__fail_why(error, ret, "cannot read '%s/%s'", files->place, name);
+	if (files->checksum && crc != sde__crc32c(0, out, BYTES))
+		return sde__fail(error, SDE_E_CORRUPT, "'%s/%s' has a wrong checksum", files->place,
+				 name);
 	return 0;
 }
 
 static void fill_from(struct sde__series *series, size_t first)
 {
 	for (size_t i = first; i < BLOCK; i++)
-		series->block[i] = series->fill;
+		series->block[i] = series->files.fill;
 }
 
-int sde__series_open(struct sde__series *series, const struct sde__io *io, int dir,
-		     const char *name, uint64_t fill, uint64_t count, bool durable,
-		     struct sde_error *error)
+int sde__series_open(struct sde__series *series, const struct sde__series_files *files,
+		     uint64_t count, bool durable, struct sde_error *error)
 {
 	const size_t inside = (size_t)(count % BLOCK);
 	int ret = 0;
 
-	series->io = io;
-	series->dir = dir;
-	series->name = name;
-	series->fill = fill;
+	series->files = *files;
 	series->count = count;
 	series->written = count;
 	series->durable = durable;
 	if (inside)
-		ret = sde__series_read_block(io, dir, name, count / BLOCK, series->block, error);
+		ret = sde__series_read_block(files, count / BLOCK, series->block, error);
 	fill_from(series, inside);
 	return ret;
 }
@@ -76,7 +87,8 @@ int sde__series_open(struct sde__series *series, const struct sde__io *io, int d
 /* Write the block that number count - 1 is in. */
 static int write_block(struct sde__series *series, struct sde_error *error)
 {
-	const struct sde__io *io = series->io;
+	const struct sde__series_files *files = &series->files;
+	const struct sde__io *io = files->io;
 	struct sde__piece pieces[2];
 	uint32_t crc;
 	char name[24];
@@ -86,11 +98,12 @@ static int write_block(struct sde__series *series, struct sde_error *error)
 	pieces[0] = (struct sde__piece){ series->block, BYTES };
 	pieces[1] = (struct sde__piece){ &crc, 4 };
 	block_name(name, (series->count - 1) / BLOCK);
-	ret = sde__io_replace(io, series->dir, name, pieces, 2, series->durable);
+	ret = sde__io_replace(io, files->dir, name, pieces, files->checksum ? 2 : 1,
+			      series->durable);
 	if (!ret && series->durable)
-		ret = io->sync(io->ctx, series->dir);
+		ret = io->sync(io->ctx, files->dir);
 	if (ret)
-		return sde__fail_why(error, ret, "cannot write '%s/c/%s'", series->name, name);
+		return sde__fail_why(error, ret, "cannot write '%s/%s'", files->place, name);
 	series->written = series->count;
 	return 0;
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The one-dimensional arrays `time` and `iteration`: 8-byte numbers in files of
- * 8192 (SDE__TIME_BLOCK), time/c/<j>, each with a CRC-32C behind it and padded
- * with the fill value. Numbers are handled as their 64 bits.
+ * 8192 (SDE__TIME_BLOCK), padded with the fill value. Numbers are handled as
+ * their 64 bits.
+ *
+ *	format 3	time/c/<j>	the numbers, then their CRC-32C
+ *	format 2	time/<j>	the numbers
  *
  * The writer keeps the numbers of the block that is still growing in memory;
  * full blocks are written at once, the growing one by flush. Nothing is ever
@@ -12,14 +15,25 @@
 #ifndef SDE_LIB_SERIES_H
 #define SDE_LIB_SERIES_H
 
-#include "io.h"
+#include "home.h"
 #include "metadata.h"
 
-struct sde__series {
+enum sde__column { SDE__COLUMN_TIME, SDE__COLUMN_ITERATION };
+
+/* Where the blocks of one of them are. */
+struct sde__series_files {
 	const struct sde__io *io;
-	int dir;			/* .../c; not owned */
-	const char *name;		/* "time" or "iteration" */
-	uint64_t fill;
+	int dir;			/* not owned */
+	const char *place;		/* for sentences: "time/c" */
+	uint64_t fill;			/* NaN, or -1 */
+	bool checksum;
+};
+
+struct sde__series_files sde__series_files(const struct sde__home *home,
+					   enum sde__column column);
+
+struct sde__series {
+	struct sde__series_files files;
 	uint64_t count;			/* numbers so far */
 	uint64_t written;		/* of which the files have */
 	bool durable;
@@ -33,9 +47,8 @@ struct sde__series {
  * Start with `count` numbers, those of the last block read back from its file
  * (if it is incomplete).
  */
-int sde__series_open(struct sde__series *series, const struct sde__io *io, int dir,
-		     const char *name, uint64_t fill, uint64_t count, bool durable,
-		     struct sde_error *error);
+int sde__series_open(struct sde__series *series, const struct sde__series_files *files,
+		     uint64_t count, bool durable, struct sde_error *error);
 
 int sde__series_append(struct sde__series *series, uint64_t bits, struct sde_error *error);
 
@@ -44,9 +57,9 @@ int sde__series_flush(struct sde__series *series, struct sde_error *error);
 
 /*
  * Read block j of any such array: SDE__TIME_BLOCK numbers into out.
- * SDE_E_HOLE, SDE_E_CORRUPT; 'place' names the array in sentences.
+ * SDE_E_HOLE, SDE_E_CORRUPT.
  */
-int sde__series_read_block(const struct sde__io *io, int dir, const char *place, uint64_t block,
-			   uint64_t *out, struct sde_error *error);
+int sde__series_read_block(const struct sde__series_files *files, uint64_t block, uint64_t *out,
+			   struct sde_error *error);
 
 #endif

@@ -27,6 +27,11 @@ void sde__shard_name(char out[SDE__SHARD_NAME_SIZE], uint64_t index)
 	snprintf(out, SDE__SHARD_NAME_SIZE, "%" PRIu64, index);
 }
 
+void sde__shard_inner_name(char out[SDE__SHARD_NAME_SIZE], uint64_t inner, uint64_t index)
+{
+	snprintf(out, SDE__SHARD_NAME_SIZE, "0.%" PRIu64 ".%" PRIu64, inner, index);
+}
+
 uint64_t sde__shard_memory(const struct sde__slot_layout *layout, const struct sde__codec *codec)
 {
 	const struct sde__geometry *g = &layout->geometry;
@@ -37,12 +42,14 @@ uint64_t sde__shard_memory(const struct sde__slot_layout *layout, const struct s
 	       sde__side_size(g->chunk_size, g->chunk_size * layout->state_capacity);
 }
 
-int sde__shard_init(struct sde__shard *shard, const struct sde__slot_layout *layout,
-		    const struct sde__codec *codec, struct sde_error *error)
+int sde__shard_init(struct sde__shard *shard, const struct sde__home *home,
+		    const struct sde__slot_layout *layout, const struct sde__codec *codec,
+		    struct sde_error *error)
 {
 	size_t all;
 
 	memset(shard, 0, sizeof(*shard));
+	shard->home = home;
 	shard->layout = *layout;
 	shard->codec = *codec;
 	shard->inner_count = sde__inner_count(&layout->geometry);
@@ -128,22 +135,118 @@ static size_t assemble(struct sde__shard *shard, uint64_t *file_size)
 	return (size_t)(p - shard->piece);
 }
 
-int sde__shard_write(struct sde__shard *shard, const struct sde__io *io, int dir, uint64_t epoch,
-		     const unsigned char run[16], bool durable, uint64_t *file_size,
-		     struct sde_error *error)
+static int write_v3(struct sde__shard *shard, bool durable, uint64_t *file_size,
+		    struct sde_error *error)
 {
+	const struct sde__home *home = shard->home;
+	const struct sde__io *io = home->io;
 	char name[SDE__SHARD_NAME_SIZE];
 	size_t pieces;
+	int ret;
+
+	pieces = assemble(shard, file_size);
+	sde__shard_name(name, shard->index);
+	ret = sde__io_replace(io, home->shards, name, shard->piece, pieces, durable);
+	if (!ret && durable)
+		ret = io->sync(io->ctx, home->shards);
+	return ret ? sde__fail_why(error, ret, "cannot write chunk 'data/c/0/0/%s'", name) : 0;
+}
+
+static int write_v2(struct sde__shard *shard, bool durable, uint64_t *file_size,
+		    struct sde_error *error)
+{
+	const struct sde__piece side = { shard->side.bytes, shard->side.size };
+	const struct sde__home *home = shard->home;
+	const struct sde__io *io = home->io;
+	char name[SDE__SHARD_NAME_SIZE] = "";
+	int ret = 0;
+
+	*file_size = 0;
+	for (uint64_t i = 0; i < shard->inner_count && !ret; i++) {
+		const struct sde__piece piece = { shard->encoded + i * shard->part,
+						  shard->size[i] };
+
+		sde__shard_inner_name(name, i, shard->index);
+		ret = sde__io_replace(io, home->shards, name, &piece, 1, durable);
+		*file_size += piece.size;
+	}
+	if (!ret && durable)
+		ret = io->sync(io->ctx, home->shards);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot write chunk 'data/%s'", name);
+	sde__shard_name(name, shard->index);
+	ret = sde__io_replace(io, home->side, name, &side, 1, durable);
+	if (!ret && durable)
+		ret = io->sync(io->ctx, home->side);
+	return ret ? sde__fail_why(error, ret, "cannot write 'data/.side/%s'", name) : 0;
+}
+
+int sde__shard_write(struct sde__shard *shard, uint64_t epoch, const unsigned char run[16],
+		     bool durable, uint64_t *file_size, struct sde_error *error)
+{
 	int ret;
 
 	ret = sde__side_build(&shard->side, &shard->layout, shard->slots, shard->count,
 			      shard->index * shard->layout.geometry.chunk_size, epoch, run, error);
 	if (ret)
 		return ret;
-	pieces = assemble(shard, file_size);
-	sde__shard_name(name, shard->index);
-	ret = sde__io_replace(io, dir, name, shard->piece, pieces, durable);
-	if (!ret && durable)
-		ret = io->sync(io->ctx, dir);
-	return ret ? sde__fail_why(error, ret, "cannot write chunk 'data/c/0/0/%s'", name) : 0;
+	return shard->home->format == 2 ? write_v2(shard, durable, file_size, error) :
+	       write_v3(shard, durable, file_size, error);
+}
+
+uint64_t sde__shard_files(const struct sde__home *home, const struct sde__geometry *geometry)
+{
+	return home->format == 2 ? sde__inner_count(geometry) : 1;
+}
+
+/* The name of the i-th file of data of a chunk. */
+static void file_name(char out[SDE__SHARD_NAME_SIZE], const struct sde__home *home, uint64_t i,
+		      uint64_t index)
+{
+	if (home->format == 2)
+		sde__shard_inner_name(out, i, index);
+	else
+		sde__shard_name(out, index);
+}
+
+int sde__shard_stat(const struct sde__home *home, const struct sde__geometry *geometry,
+		    uint64_t index, uint64_t *files, uint64_t *bytes, struct sde_error *error)
+{
+	char name[SDE__SHARD_NAME_SIZE];
+	struct sde__stat st;
+
+	*files = *bytes = 0;
+	for (uint64_t i = 0; i < sde__shard_files(home, geometry); i++) {
+		int ret;
+
+		file_name(name, home, i, index);
+		ret = home->io->stat_at(home->io->ctx, home->shards, name, &st);
+		if (ret == -ENOENT)
+			continue;
+		if (ret)
+			return sde__fail_why(error, ret, "cannot stat chunk '%s' of '%s'", name,
+					     home->path);
+		++*files;
+		*bytes += st.size;
+	}
+	return 0;
+}
+
+int sde__shard_remove(const struct sde__home *home, const struct sde__geometry *geometry,
+		      uint64_t index, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	char name[SDE__SHARD_NAME_SIZE];
+	int ret = 0;
+
+	/* without its side table a chunk is none: so that goes first */
+	sde__shard_name(name, index);
+	if (home->format == 2)
+		ret = io->remove_at(io->ctx, home->side, name, false);
+	for (uint64_t i = 0; i < sde__shard_files(home, geometry) && (!ret || ret == -ENOENT); i++) {
+		file_name(name, home, i, index);
+		ret = io->remove_at(io->ctx, home->shards, name, false);
+	}
+	return ret && ret != -ENOENT ? sde__fail_why(error, ret, "cannot remove chunk '%s' of '%s'",
+						     name, home->path) : 0;
 }

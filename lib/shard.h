@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A shard: the file of one chunk, data/c/0/0/<k>.
+ * The files of one chunk.
+ *
+ * Format 3: a shard, data/c/0/0/<k>.
  *
  *	side table	see side.h; zeros up to a multiple of 64
  *	inner chunk 0	encoded (codec.h); zeros up to a multiple of 64
@@ -12,14 +14,18 @@
  * allowed by it and keep uncompressed inner chunks aligned. All inner chunks
  * are always there: in an incomplete chunk they are padded with the fill value.
  *
- * A published shard is never written in place: it is replaced by rename.
+ * Format 2: each inner chunk in a file of its own, data/0.<j>.<k>, and the side
+ * table in data/.side/<k>, which is written last: the chunk is there when that
+ * is.
+ *
+ * A published file is never written in place: it is replaced by rename.
  */
 #ifndef SDE_LIB_SHARD_H
 #define SDE_LIB_SHARD_H
 
 #include "codec.h"
 #include "gather.h"
-#include "io.h"
+#include "home.h"
 #include "side.h"
 
 /*
@@ -29,6 +35,7 @@
 struct sde__shard {
 	struct sde__slot_layout layout;
 	struct sde__codec codec;
+	const struct sde__home *home;	/* where it is written */
 	uint64_t inner_count;
 	uint64_t index;			/* k */
 	uint64_t count;			/* snapshots in it, at most T */
@@ -44,8 +51,9 @@ struct sde__shard {
 /* Memory for one shard in the making. */
 uint64_t sde__shard_memory(const struct sde__slot_layout *layout, const struct sde__codec *codec);
 
-int sde__shard_init(struct sde__shard *shard, const struct sde__slot_layout *layout,
-		    const struct sde__codec *codec, struct sde_error *error);
+int sde__shard_init(struct sde__shard *shard, const struct sde__home *home,
+		    const struct sde__slot_layout *layout, const struct sde__codec *codec,
+		    struct sde_error *error);
 void sde__shard_free(struct sde__shard *shard);
 
 /* Start on chunk `index`, of which the first `count` slots are filled. */
@@ -56,15 +64,26 @@ int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw,
 		      struct sde_error *error);
 
 /*
- * Write it under its name in directory `dir` (replacing a shorter one), and
- * sync file and directory if `durable`: sealed when this returns 0.
+ * Write it under its name (replacing a shorter one), and sync files and
+ * directories if `durable`: sealed when this returns 0.
  */
-int sde__shard_write(struct sde__shard *shard, const struct sde__io *io, int dir, uint64_t epoch,
-		     const unsigned char run[16], bool durable, uint64_t *file_size,
-		     struct sde_error *error);
+int sde__shard_write(struct sde__shard *shard, uint64_t epoch, const unsigned char run[16],
+		     bool durable, uint64_t *file_size, struct sde_error *error);
 
-/* The name of chunk k's file in its directory. */
-#define SDE__SHARD_NAME_SIZE 24
+/* How many files of data a chunk is: 1, or in format 2 one an inner chunk. */
+uint64_t sde__shard_files(const struct sde__home *home, const struct sde__geometry *geometry);
+
+/* Number and bytes of those that are there. */
+int sde__shard_stat(const struct sde__home *home, const struct sde__geometry *geometry,
+		    uint64_t index, uint64_t *files, uint64_t *bytes, struct sde_error *error);
+
+/* Remove chunk `index`; what is not there is fine. */
+int sde__shard_remove(const struct sde__home *home, const struct sde__geometry *geometry,
+		      uint64_t index, struct sde_error *error);
+
+/* Names in their directories: "<k>" of a shard or side table, "0.<j>.<k>". */
+#define SDE__SHARD_NAME_SIZE 48
 void sde__shard_name(char out[SDE__SHARD_NAME_SIZE], uint64_t index);
+void sde__shard_inner_name(char out[SDE__SHARD_NAME_SIZE], uint64_t inner, uint64_t index);
 
 #endif

@@ -17,11 +17,12 @@
 
 #define MISSING UINT64_MAX	/* an inner chunk that is not there, both numbers */
 
-void sde__shard_reader_init(struct sde__shard_reader *reader, const struct sde__io *io,
+void sde__shard_reader_init(struct sde__shard_reader *reader, const struct sde__home *home,
 			    const struct sde__geometry *geometry, const struct sde__codec *codec)
 {
 	memset(reader, 0, sizeof(*reader));
-	reader->io = io;
+	reader->io = home->io;
+	reader->home = home;
 	reader->geometry = *geometry;
 	reader->codec = *codec;
 	reader->inner_count = sde__inner_count(geometry);
@@ -77,18 +78,21 @@ static int check_head(struct sde__shard_reader *reader, const unsigned char run[
 	return 0;
 }
 
-int sde__shard_reader_open(struct sde__shard_reader *reader, int dir, uint64_t index,
-			   const unsigned char run[16], const char *store, struct sde_error *error)
+int sde__shard_reader_open(struct sde__shard_reader *reader, uint64_t index,
+			   const unsigned char run[16], struct sde_error *error)
 {
+	const bool is_2 = reader->home->format == 2;
 	char name[SDE__SHARD_NAME_SIZE];
 	struct sde__stat st;
 	int ret;
 
 	close_file(reader);
 	sde__shard_name(name, index);
-	snprintf(reader->place, sizeof(reader->place), "%.200s/data/c/0/0/%s", store, name);
+	snprintf(reader->place, sizeof(reader->place), "%.200s/data/%s/%s", reader->home->path,
+		 is_2 ? ".side" : "c/0/0", name);
 	reader->index = index;
-	ret = reader->io->open_at(reader->io->ctx, dir, name, O_RDONLY);
+	ret = reader->io->open_at(reader->io->ctx, is_2 ? reader->home->side : reader->home->shards,
+				  name, O_RDONLY);
 	if (ret == -ENOENT)
 		return sde__fail(error, SDE_E_HOLE, "'%s' is missing (snapshots %" PRIu64 " to %" PRIu64 ")",
 				 reader->place, index * reader->geometry.chunk_size,
@@ -128,6 +132,8 @@ int sde__shard_reader_index(struct sde__shard_reader *reader, struct sde_error *
 	uint32_t crc;
 	int ret;
 
+	if (reader->home->format == 2)
+		return 0;
 	if (__builtin_mul_overflow(reader->inner_count, 16, &bytes) ||
 	    __builtin_add_overflow(bytes, 4, &bytes) || bytes > reader->size)
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' is truncated", reader->place);
@@ -148,30 +154,88 @@ int sde__shard_reader_index(struct sde__shard_reader *reader, struct sde_error *
 	return check_table(reader, reader->size - bytes, error);
 }
 
-int sde__shard_reader_inner(struct sde__shard_reader *reader, uint64_t inner, void *raw,
-			    struct sde_error *error)
+/* Room for `size` encoded bytes, which are no more than a codec can make. */
+static int reserve(struct sde__shard_reader *reader, uint64_t inner, uint64_t size,
+		   struct sde_error *error)
 {
-	const size_t raw_size = sde__inner_bytes(&reader->geometry);
-	const size_t bound = sde__codec_bound(&reader->codec, raw_size);
-	const uint64_t size = reader->table[2 * inner + 1];
-	struct sde_error why = { 0 };
-	int ret;
+	const size_t bound = sde__codec_bound(&reader->codec, sde__inner_bytes(&reader->geometry));
 
 	if (size > bound)
 		return sde__fail(error, SDE_E_CORRUPT,
 				 "'%s': inner chunk %" PRIu64 " has %" PRIu64 " bytes, more than %zu",
 				 reader->place, inner, size, bound);
-	if (reader->encoded_room < size) {
-		free(reader->encoded);
-		reader->encoded = malloc((size_t)size);
-		reader->encoded_room = reader->encoded ? (size_t)size : 0;
-		if (!reader->encoded)
-			return sde__fail(error, -ENOMEM, "out of memory");
-	}
-	ret = read_at(reader, reader->encoded, (size_t)size, reader->table[2 * inner], error);
+	if (reader->encoded_room >= size)
+		return 0;
+	free(reader->encoded);
+	reader->encoded = malloc((size_t)size);
+	reader->encoded_room = reader->encoded ? (size_t)size : 0;
+	return reader->encoded ? 0 : sde__fail(error, -ENOMEM, "out of memory");
+}
+
+static int fetch_v3(struct sde__shard_reader *reader, uint64_t inner, uint64_t *size,
+		    struct sde_error *error)
+{
+	int ret;
+
+	*size = reader->table[2 * inner + 1];
+	ret = reserve(reader, inner, *size, error);
+	return ret ? ret : read_at(reader, reader->encoded, (size_t)*size, reader->table[2 * inner],
+				   error);
+}
+
+static int fetch_open_v2(struct sde__shard_reader *reader, int fd, uint64_t inner, uint64_t *size,
+			 struct sde_error *error)
+{
+	const struct sde__io *io = reader->io;
+	struct sde__stat st;
+	int ret;
+
+	ret = io->stat(io->ctx, fd, &st);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot stat inner chunk %" PRIu64 " of '%s'", inner,
+				     reader->place);
+	*size = st.size;
+	ret = reserve(reader, inner, st.size, error);
 	if (ret)
 		return ret;
-	ret = sde__codec_decode(&reader->codec, reader->encoded, (size_t)size, raw, raw_size, &why);
+	ret = sde__io_read_all(io, fd, reader->encoded, (size_t)st.size, 0);
+	return ret ? sde__fail_why(error, ret, "cannot read inner chunk %" PRIu64 " of '%s'", inner,
+				   reader->place) : 0;
+}
+
+static int fetch_v2(struct sde__shard_reader *reader, uint64_t inner, uint64_t *size,
+		    struct sde_error *error)
+{
+	const struct sde__io *io = reader->io;
+	char name[SDE__SHARD_NAME_SIZE];
+	int fd, ret;
+
+	sde__shard_inner_name(name, inner, reader->index);
+	fd = io->open_at(io->ctx, reader->home->shards, name, O_RDONLY);
+	if (fd == -ENOENT)
+		return sde__fail(error, SDE_E_HOLE, "'%.200s/data/%s' is missing", reader->home->path,
+				 name);
+	if (fd < 0)
+		return sde__fail_why(error, fd, "cannot open '%.200s/data/%s'", reader->home->path,
+				     name);
+	ret = fetch_open_v2(reader, fd, inner, size, error);
+	io->close(io->ctx, fd);
+	return ret;
+}
+
+int sde__shard_reader_inner(struct sde__shard_reader *reader, uint64_t inner, void *raw,
+			    struct sde_error *error)
+{
+	struct sde_error why = { 0 };
+	uint64_t size = 0;
+	int ret;
+
+	ret = reader->home->format == 2 ? fetch_v2(reader, inner, &size, error) :
+	      fetch_v3(reader, inner, &size, error);
+	if (ret)
+		return ret;
+	ret = sde__codec_decode(&reader->codec, reader->encoded, (size_t)size, raw,
+				sde__inner_bytes(&reader->geometry), &why);
 	return ret ? sde__fail(error, ret, "'%s': inner chunk %" PRIu64 ": %s", reader->place, inner,
 			       why.text) : 0;
 }

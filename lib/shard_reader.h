@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading the file of one chunk (shard.h). Everything in the file is foreign:
+ * Reading the files of one chunk (shard.h). Everything in the file is foreign:
  * it is checked before it is used, and nothing is allocated by a number found
  * in it that the file's own size does not justify.
  *
@@ -11,15 +11,16 @@
 #define SDE_LIB_SHARD_READER_H
 
 #include "codec.h"
-#include "io.h"
+#include "home.h"
 #include "side.h"
 
 struct sde__shard_reader {
 	const struct sde__io *io;
+	const struct sde__home *home;
 	struct sde__geometry geometry;
 	struct sde__codec codec;
 	char place[320];		/* for sentences: store/data/c/0/0/k */
-	int fd;
+	int fd;				/* the shard, or in format 2 the side table */
 	uint64_t index;			/* k */
 	uint64_t size;			/* of the file */
 	uint64_t inner_count;
@@ -31,22 +32,23 @@ struct sde__shard_reader {
 };
 
 /* A reader without a file; geometry and codec are the store's. */
-void sde__shard_reader_init(struct sde__shard_reader *reader, const struct sde__io *io,
+void sde__shard_reader_init(struct sde__shard_reader *reader, const struct sde__home *home,
 			    const struct sde__geometry *geometry, const struct sde__codec *codec);
 
 /*
- * Open chunk `index` of directory `dir` (closing the one before), check the
- * head of its side table against `run` and its own name. `store` is for the
- * sentences. SDE_E_HOLE if there is no such file.
+ * Open chunk `index` (closing the one before), check the head of its side table
+ * against `run` and its own name. SDE_E_HOLE if there is no such file.
  */
-int sde__shard_reader_open(struct sde__shard_reader *reader, int dir, uint64_t index,
-			   const unsigned char run[16], const char *store,
-			   struct sde_error *error);
+int sde__shard_reader_open(struct sde__shard_reader *reader, uint64_t index,
+			   const unsigned char run[16], struct sde_error *error);
 
-/* Read and check the index. */
+/* Read and check the index; format 2 has none. */
 int sde__shard_reader_index(struct sde__shard_reader *reader, struct sde_error *error);
 
-/* Decode inner chunk `inner` into raw, sde__inner_bytes long. After _index. */
+/*
+ * Decode inner chunk `inner` into raw, sde__inner_bytes long. After _index.
+ * SDE_E_HOLE for a missing file of format 2.
+ */
 int sde__shard_reader_inner(struct sde__shard_reader *reader, uint64_t inner, void *raw,
 			    struct sde_error *error);
 

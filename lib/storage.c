@@ -19,6 +19,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The first released struct sde_storage_info, which every caller has at least. */
+#define INFO_SIZE_1 (offsetof(struct sde_storage_info, run) + 33)
+
 struct sde_storage {
 	struct sde_backend backend;
 	void *self;
@@ -215,6 +218,8 @@ int sde_storage_reserve(struct sde_storage *storage, uint64_t iteration_number, 
 	if (!storage || !slot)
 		return -EINVAL;
 	*slot = NULL;
+	/* a slot that was out before is taken back */
+	storage->reserved = false;
 	if (storage->stride != 1 && iteration_number % storage->stride)
 		return 0;
 	sde__error_clear(&error);
@@ -263,6 +268,7 @@ int sde_storage_set_state(struct sde_storage *storage, const void *bytes, size_t
 int sde_storage_state(const struct sde_storage *storage, void *bytes, size_t *n)
 {
 	struct sde_error error = { 0 };
+	int ret;
 
 	if (!storage || !n)
 		return -EINVAL;
@@ -270,7 +276,11 @@ int sde_storage_state(const struct sde_storage *storage, void *bytes, size_t *n)
 		*n = 0;
 	if (!storage->backend.state)
 		return unsupported(storage, "state");
-	return keep(storage, storage->backend.state(storage->self, bytes, n, &error), &error);
+	ret = storage->backend.state(storage->self, bytes, n, &error);
+	/* who has no room only asks how much it takes */
+	if (ret == -ERANGE && !bytes)
+		return 0;
+	return keep(storage, ret, &error);
 }
 
 /* What is reserved must be committed before the storage may be settled. */
@@ -351,7 +361,7 @@ int sde_storage_info(const struct sde_storage *storage, struct sde_storage_info 
 	size_t size;
 	int ret = 0;
 
-	if (!storage || !info || info->size < sizeof(size))
+	if (!storage || !info || info->size < INFO_SIZE_1)
 		return -EINVAL;
 	size = info->size < sizeof(own) ? info->size : sizeof(own);
 	own.kind = storage->backend.kind ? storage->backend.kind : "derived";

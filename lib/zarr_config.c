@@ -51,10 +51,11 @@ static int check_enums(const struct sde_zarr_options *o, struct sde_error *error
 		if (checks[i].value < 0 || checks[i].value > checks[i].last)
 			return sde__fail(error, -EINVAL, "option %s has no value %d", checks[i].name,
 					 checks[i].value);
-	if (o->zarr_format && o->zarr_format != 3)
-		return sde__fail(error, SDE_E_UNSUPPORTED,
-				 "zarr_format %u is not supported: this version writes 3",
+	if (o->zarr_format && o->zarr_format != 3 && o->zarr_format != 2)
+		return sde__fail(error, SDE_E_UNSUPPORTED, "zarr_format %u is neither 3 nor 2",
 				 o->zarr_format);
+	if (o->zarr_format == 2 && o->checksum == SDE_CHECKSUM_ON)
+		return sde__fail(error, SDE_E_UNSUPPORTED, "zarr_format 2 has no checksums");
 	if (o->keepbits)
 		return sde__fail(error, SDE_E_UNSUPPORTED, "keepbits %u is not supported yet",
 				 o->keepbits);
@@ -122,12 +123,13 @@ int sde__zarr_config_new(struct sde__zarr_config *config, const struct sde_ensem
 		.chunk_size = o->chunk_size, .inner_width = o->trajectories_per_chunk,
 		.dtype = ensemble->dtype,
 	};
-	ret = sde__geometry_choose(&m->geometry, error);
+	m->zarr_format = o->zarr_format ? o->zarr_format : 3;
+	ret = sde__geometry_choose(&m->geometry, m->zarr_format == 2 ? SDE__INNER_TARGET_V2 :
+				   SDE__INNER_TARGET, error);
 	if (ret)
 		return ret;
-	m->zarr_format = 3;
 	m->codec = o->codec ? o->codec : SDE_CODEC_BLOSC_LZ4_BITSHUFFLE;
-	m->checksum = o->checksum != SDE_CHECKSUM_OFF;
+	m->checksum = m->zarr_format == 3 && o->checksum != SDE_CHECKSUM_OFF;
 	m->stride = o->stride ? o->stride : 1;
 	m->state_capacity = o->state_capacity;
 	ret = derive(config, error);

@@ -8,7 +8,7 @@
 #endif
 #include "zarr_storage.h"
 
-#include "recover.h"
+#include "chunk_list.h"
 #include "storage.h"
 
 #include <errno.h>
@@ -109,7 +109,7 @@ static int open_info(void *self, struct sde_storage_info *info, struct sde_error
 	}
 	info->ignored = reader->ignored;
 	info->raw_bytes = reader->filed * sde__snapshot_bytes(&m->geometry);
-	ret = sde__recover_count(&reader->home, (reader->filed + size - 1) / size,
+	ret = sde__chunk_list_count(&reader->home, &m->geometry, (reader->filed + size - 1) / size,
 				 &info->chunk_files, &info->stored_bytes, error);
 	if (ret || !reader->snapshots)
 		return ret;

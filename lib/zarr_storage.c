@@ -12,6 +12,7 @@
 #endif
 #include "zarr_storage.h"
 
+#include "chunk_list.h"
 #include "publisher.h"
 #include "recover.h"
 #include "storage.h"
@@ -431,7 +432,7 @@ static int start_publisher(struct zarr *z, struct sde_error *error)
 	int ret;
 
 	memcpy(config.run, z->config.run, sizeof(config.run));
-	ret = sde__recover_count(&z->home, chunks, &files, &bytes, error);
+	ret = sde__chunk_list_count(&z->home, &z->config.layout.geometry, chunks, &files, &bytes, error);
 	if (!ret)
 		ret = sde__publisher_start(&z->publisher, &config, error);
 	if (!ret)
@@ -490,7 +491,6 @@ static int lay_ring(struct zarr *z, struct sde_error *error)
 static int follow_truncate(struct zarr *z, uint64_t snapshots, struct sde_error *error)
 {
 	const uint64_t size = chunk_size(z), old = (z->next + size - 1) / size;
-	char name[SDE__SHARD_NAME_SIZE];
 	struct sde__reader *reader;
 	uint64_t files, bytes;
 	int ret;
@@ -509,17 +509,13 @@ static int follow_truncate(struct zarr *z, uint64_t snapshots, struct sde_error 
 	if (!ret)
 		ret = sde__ring_restart(z->ring, snapshots / size * size, snapshots,
 					z->config.metadata.epoch, is_durable(z), error);
-	for (uint64_t k = (snapshots + size - 1) / size; k < old && !ret; k++) {
-		sde__shard_name(name, k);
-		ret = z->io->remove_at(z->io->ctx, z->home.shards, name, false);
-		if (ret)
-			ret = sde__fail_why(error, ret, "cannot remove '%s/data/c/0/0/%s'",
-					    z->home.path, name);
-	}
+	for (uint64_t k = (snapshots + size - 1) / size; k < old && !ret; k++)
+		ret = sde__shard_remove(&z->home, &z->config.layout.geometry, k, error);
 	if (!ret)
 		ret = sde__publisher_reset(z->publisher, error);
 	if (!ret)
-		ret = sde__recover_count(&z->home, (snapshots + size - 1) / size, &files, &bytes, error);
+		ret = sde__chunk_list_count(&z->home, &z->config.layout.geometry,
+					    (snapshots + size - 1) / size, &files, &bytes, error);
 	if (!ret)
 		sde__publisher_add_counts(z->publisher, files, bytes);
 	z->next = snapshots;
@@ -635,12 +631,13 @@ static int build(struct zarr *z, const char *path, struct sde__home *old, struct
 		return sde__fail_why(error, ret, "no random numbers");
 	sde__zarr_config_set_run(&z->config, run);
 	ret = make_state_buffers(z, error);
+	z->home.format = z->config.metadata.zarr_format;
 	if (!ret)
 		ret = sde__home_build(&z->home, path, z->config.options.overwrite, &exists, error);
 	if (!ret && exists)
 		ret = take_old(old, &z->home, error);
 	if (!ret)
-		ret = sde__documents_write(&z->home, &z->config.metadata, false, is_durable(z), error);
+		ret = sde__documents_create(&z->home, &z->config.metadata, is_durable(z), error);
 	if (!ret)
 		ret = lay_ring(z, error);
 	if (!ret)

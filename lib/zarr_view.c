@@ -111,18 +111,17 @@ static void damaged(struct verification *v, uint64_t first, uint64_t count,
 }
 
 /* The side table's numbers against those in the arrays that Zarr readers see. */
-static int compare_column(struct verification *v, int column, const uint64_t *side,
+static int compare_column(struct verification *v, enum sde__column column, const uint64_t *side,
 			  uint64_t first, uint64_t count, struct sde_error *error)
 {
 	const struct sde__home *home = &v->reader->home;
-	const char *const name = column ? "iteration" : "time";
+	const struct sde__series_files files = sde__series_files(home, column);
 	int ret = 0;
 
 	for (uint64_t i = first; i < first + count && !ret; i++) {
 		if (i / SDE__TIME_BLOCK != v->block[column]) {
 			v->block[column] = UINT64_MAX;
-			ret = sde__series_read_block(home->io, column ? home->iteration_blocks :
-						     home->time_blocks, name, i / SDE__TIME_BLOCK,
+			ret = sde__series_read_block(&files, i / SDE__TIME_BLOCK,
 						     v->numbers[column], error);
 			if (ret)
 				return ret;
@@ -131,7 +130,7 @@ static int compare_column(struct verification *v, int column, const uint64_t *si
 		if (memcmp(&v->numbers[column][i % SDE__TIME_BLOCK], &side[i - first], 8))
 			ret = sde__fail(error, SDE_E_CORRUPT,
 					"'%s/%s' differs from chunk '%s' at snapshot %" PRIu64,
-					home->path, name, v->cursor.file.place, i);
+					home->path, files.place, v->cursor.file.place, i);
 	}
 	return ret;
 }
@@ -148,10 +147,12 @@ static void verify_chunk(struct verification *v, uint64_t chunk)
 	published = published < first ? first : published > end ? end : published;
 	ret = sde__reader_verify(&v->cursor, chunk, &why);
 	if (!ret)
-		ret = compare_column(v, 0, (const uint64_t *)(const void *)v->cursor.file.side.time,
+		ret = compare_column(v, SDE__COLUMN_TIME,
+				     (const uint64_t *)(const void *)v->cursor.file.side.time,
 				     first, published - first, &why);
 	if (!ret)
-		ret = compare_column(v, 1, (const uint64_t *)(const void *)v->cursor.file.side.iteration,
+		ret = compare_column(v, SDE__COLUMN_ITERATION,
+				     (const uint64_t *)(const void *)v->cursor.file.side.iteration,
 				     first, published - first, &why);
 	if (ret)
 		damaged(v, first, end - first, &why);

@@ -51,7 +51,7 @@ static struct sde__geometry chosen(uint64_t d, uint64_t n, uint64_t t, uint64_t 
 	struct sde__geometry g = { d, n, t, width, dtype };
 	struct sde_error error = { 0 };
 
-	assert_int_equal(sde__geometry_choose(&g, &error), 0);
+	assert_int_equal(sde__geometry_choose(&g, SDE__INNER_TARGET, &error), 0);
 	assert_int_equal(error.code, 0);
 	return g;
 }
@@ -155,7 +155,7 @@ static void what_is_chosen_holds_for_any_ensemble(void **state)
 		struct sde__geometry g = { random_magnitude(24) + 1,
 					   random_magnitude(36) + 1, 0, 0, dtype };
 
-		assert_int_equal(sde__geometry_choose(&g, NULL), 0);
+		assert_int_equal(sde__geometry_choose(&g, SDE__INNER_TARGET, NULL), 0);
 		snapshot = g.dimension * g.trajectories * item;
 		up = (g.trajectories + 7) / 8 * 8;
 		assert_true(g.chunk_size >= 1 && g.chunk_size <= 1 << 20);
@@ -258,7 +258,7 @@ static void nothing_overflows(void **state)
 		}
 		g.chunk_size = i & 2 ? 0 : g.chunk_size;
 		g.inner_width = i & 4 ? 0 : g.inner_width;
-		if (sde__geometry_choose(&g, NULL) == 0)
+		if (sde__geometry_choose(&g, SDE__INNER_TARGET, NULL) == 0)
 			assert_int_equal(sde__geometry_check(&g, NULL), 0);
 	}
 }

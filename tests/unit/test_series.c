@@ -33,11 +33,24 @@ static uint64_t number(uint64_t i)
 	return (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
+static struct sde__series_files files(void)
+{
+	return (struct sde__series_files){ &fault.io, scratch_directory(), "run/time/c", FILL, true };
+}
+
 static int start(uint64_t count, bool durable)
 {
+	const struct sde__series_files f = files();
+
 	memset(&series, 0x55, sizeof(series));
-	return sde__series_open(&series, &fault.io, scratch_directory(), "time", FILL, count,
-				durable, NULL);
+	return sde__series_open(&series, &f, count, durable, NULL);
+}
+
+static int read_block(uint64_t block, uint64_t *out, struct sde_error *error)
+{
+	const struct sde__series_files f = files();
+
+	return sde__series_read_block(&f, block, out, error);
 }
 
 static void append(uint64_t from, uint64_t to)
@@ -191,7 +204,7 @@ static void a_failed_flush_loses_nothing(void **state)
 		if (!sde__series_flush(&series, &error))
 			break;
 		assert_int_equal(error.code, -ENOSPC);
-		assert_non_null(strstr(error.text, "'time/c/0'"));
+		assert_non_null(strstr(error.text, "time/c/0'"));
 		assert_int_equal(fault.handles, 0);
 		fault_io_arm(&fault, 0, 0, false);
 		assert_int_equal(sde__series_flush(&series, NULL), 0);
@@ -234,8 +247,7 @@ static void damage_to_a_block_is_seen(void **state)
 	assert_int_equal(start(0, true), 0);
 	append(0, 100);
 	assert_int_equal(sde__series_flush(&series, NULL), 0);
-	assert_int_equal(sde__series_read_block(&fault.io, scratch_directory(), "run/time", 0, out,
-						NULL), 0);
+	assert_int_equal(read_block(0, out, NULL), 0);
 	assert_true(out[99] == number(99) && out[100] == FILL);
 	bytes = scratch_read("0", &size);
 	for (size_t bit = 0; bit < size * 8; bit += 997) {
@@ -243,8 +255,7 @@ static void damage_to_a_block_is_seen(void **state)
 
 		bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
 		scratch_write("0", bytes, size);
-		assert_int_equal(sde__series_read_block(&fault.io, scratch_directory(), "run/time",
-							0, out, &error), SDE_E_CORRUPT);
+		assert_int_equal(read_block(0, out, &error), SDE_E_CORRUPT);
 		assert_non_null(strstr(error.text, "'run/time/c/0'"));
 		assert_int_equal(start(100, true), SDE_E_CORRUPT);
 		bytes[bit / 8] ^= (unsigned char)(1 << bit % 8);
@@ -264,8 +275,7 @@ static void a_missing_block_is_a_hole(void **state)
 
 	(void)state;
 	fault_io_init(&fault);
-	assert_int_equal(sde__series_read_block(&fault.io, scratch_directory(), "run/time", 3, out,
-						&error), SDE_E_HOLE);
+	assert_int_equal(read_block(3, out, &error), SDE_E_HOLE);
 	assert_non_null(strstr(error.text, "'run/time/c/3'"));
 	assert_int_equal(start(100, true), SDE_E_HOLE);
 	scratch_write("0", "", 0);

@@ -35,6 +35,18 @@
 #define RAW ((size_t)D * WIDTH * T * 8)
 
 static struct fault_io fault;
+static struct sde__home home;
+
+/* A store whose chunks lie in the scratch directory. */
+static const struct sde__home *home_here(void)
+{
+	static char path[] = "run.zarr";
+
+	sde__home_init(&home, &fault.io);
+	home.path = path;
+	home.shards = scratch_directory();
+	return &home;
+}
 static const unsigned char run[16] = "the run's number", other[16] = "another's number";
 
 static const struct sde__codec codecs[] = {
@@ -93,12 +105,12 @@ static int write_shard(const struct sde__codec *codec, uint64_t count, bool dura
 	struct stat st;
 	int ret;
 
-	assert_int_equal(sde__shard_init(&shard, &l, codec, NULL), 0);
+	assert_int_equal(sde__shard_init(&shard, home_here(), &l, codec, NULL), 0);
 	assert_int_equal(shard.inner_count, INNER);
 	sde__shard_begin(&shard, K, count, slots);
 	for (uint64_t i = 0; i < INNER; i++)
 		assert_int_equal(sde__shard_encode(&shard, INNER - 1 - i, raw, NULL), 0);
-	ret = sde__shard_write(&shard, &fault.io, scratch_directory(), 5, run, durable, &size, error);
+	ret = sde__shard_write(&shard, 5, run, durable, &size, error);
 	if (!ret) {
 		assert_int_equal(stat("6", &st), 0);
 		assert_int_equal(st.st_size, size);
@@ -195,8 +207,8 @@ static int open_shard(struct sde__shard_reader *reader, const struct sde__codec 
 {
 	const struct sde__slot_layout l = layout();
 
-	sde__shard_reader_init(reader, &fault.io, &l.geometry, codec);
-	return sde__shard_reader_open(reader, scratch_directory(), index, run, "run.zarr", error);
+	sde__shard_reader_init(reader, home_here(), &l.geometry, codec);
+	return sde__shard_reader_open(reader, index, run, error);
 }
 
 /* Everything there is to read of chunk K; the first code that is not 0. */
@@ -259,7 +271,7 @@ static void a_grown_chunk_replaces_the_shorter_one_under_its_reader(void **state
 		assert_int_equal(sde__shard_reader_inner(&reader, i, raw, NULL), 0);
 		assert_values(raw, i, 2);
 	}
-	assert_int_equal(sde__shard_reader_open(&reader, scratch_directory(), K, run, "r", NULL), 0);
+	assert_int_equal(sde__shard_reader_open(&reader, K, run, NULL), 0);
 	assert_int_equal(reader.side.count, T);
 	sde__shard_reader_free(&reader);
 	assert_int_equal(fault.handles, 0);
@@ -432,8 +444,8 @@ static void a_chunk_of_another_run_or_name_is_refused(void **state)
 	(void)state;
 	fault_io_init(&fault);
 	assert_int_equal(write_shard(&codecs[0], 3, false, NULL), 0);
-	sde__shard_reader_init(&reader, &fault.io, &l.geometry, &codecs[0]);
-	assert_int_equal(sde__shard_reader_open(&reader, scratch_directory(), K, other, "r", &error),
+	sde__shard_reader_init(&reader, home_here(), &l.geometry, &codecs[0]);
+	assert_int_equal(sde__shard_reader_open(&reader, K, other, &error),
 			 SDE_E_CORRUPT);
 	assert_non_null(strstr(error.text, "another store"));
 	sde__shard_reader_free(&reader);

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What lies in the directories of a store's chunks: which chunks are missing,
+ * and what a killed run has left behind there.
+ */
+#ifndef SDE_LIB_CHUNK_LIST_H
+#define SDE_LIB_CHUNK_LIST_H
+
+#include "shard.h"
+
+struct sde__chunk_list {
+	const struct sde__home *home;
+	uint64_t chunks;	/* that the store has */
+	unsigned char *seen;	/* a bit a chunk */
+	struct {
+		char **name;
+		size_t count, room;
+	} stray[2];		/* names that belong to none: [1] in data/.side */
+};
+
+/* List the first `chunks` chunks and all names that are none of theirs. */
+int sde__chunk_list_read(struct sde__chunk_list *list, const struct sde__home *home,
+			 uint64_t chunks, struct sde_error *error);
+
+/* SDE_E_HOLE, naming the first chunk file that is missing. */
+int sde__chunk_list_check(const struct sde__chunk_list *list,
+			  const struct sde__geometry *geometry, struct sde_error *error);
+
+/*
+ * Remove temporary files, and chunks from number `chunks` on. What somebody
+ * else put there stays.
+ */
+int sde__chunk_list_clean(const struct sde__chunk_list *list, uint64_t chunks,
+			  struct sde_error *error);
+
+void sde__chunk_list_free(struct sde__chunk_list *list);
+
+/* Number and bytes of the files of the first `chunks` chunks. */
+int sde__chunk_list_count(const struct sde__home *home, const struct sde__geometry *geometry,
+			  uint64_t chunks, uint64_t *files, uint64_t *bytes,
+			  struct sde_error *error);
+
+#endif

@@ -1,0 +1,660 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The publisher: what it does step by step, and what a failure in the background
+ * costs: nothing. Every io call of a small workload fails in turn, once or for
+ * good, with threads and without.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "publisher.h"
+#include "scratch.h"
+#include "twin.h"
+#include "zarr_config.h"
+#include "zarr_storage.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATH "run.zarr"
+#define T 4
+
+static const struct sde_ensemble ensemble = { 2, 5, SDE_FLOAT64 };
+
+static int watch(void **state)
+{
+	/* whoever waits for ever is killed */
+	alarm(240);
+	return scratch_enter(state);
+}
+
+static int unwatch(void **state)
+{
+	alarm(0);
+	return scratch_leave(state);
+}
+
+#define WATCHED_TEST(test) cmocka_unit_test_setup_teardown(test, watch, unwatch)
+
+/* ------------------------------------------------------------------------
+ * Its own room, without threads
+ */
+
+struct bench {
+	struct sde__zarr_config config;
+	struct sde__home home;
+	struct sde__ring *ring;
+	struct sde__publisher *publisher;
+};
+
+static void bench_open(struct bench *b)
+{
+	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+	struct sde__ring_header header = { 0 };
+	struct sde__publisher_config config = { 0 };
+	struct sde_error error = { 0 };
+	bool exists;
+
+	options.chunk_size = T;
+	options.segments = 2;
+	options.sync = SDE_SYNC_PUBLISH;
+	twin_assert_ok(sde__zarr_config_new(&b->config, &ensemble, &options, &error), error.text);
+	sde__zarr_config_set_run(&b->config, (const unsigned char *)"0123456789abcdef");
+	sde__home_init(&b->home, &sde__io_posix);
+	twin_assert_ok(sde__home_build(&b->home, PATH, false, &exists, &error), error.text);
+	twin_assert_ok(sde__documents_write(&b->home, &b->config.metadata, false, true, &error),
+		       error.text);
+	header.layout = b->config.layout;
+	memcpy(header.run, b->config.run, 16);
+	twin_assert_ok(sde__ring_prepare(&b->ring, &sde__io_posix, b->home.ring, &header, &error),
+		       error.text);
+	twin_assert_ok(sde__ring_enact(b->ring, 0, 0, 0, true, &error), error.text);
+	config.io = &sde__io_posix;
+	config.home = &b->home;
+	config.ring = b->ring;
+	config.metadata = &b->config.metadata;
+	config.codec = b->config.codec;
+	config.sync = b->config.sync;
+	config.threads = 1;
+	config.synchronous = true;
+	memcpy(config.run, b->config.run, 16);
+	twin_assert_ok(sde__publisher_start(&b->publisher, &config, &error), error.text);
+	twin_assert_ok(sde__home_settle(&b->home, NULL, &error), error.text);
+}
+
+static void bench_close(struct bench *b)
+{
+	sde__publisher_stop(b->publisher);
+	sde__ring_free(b->ring);
+	sde__home_close(&b->home);
+	sde__zarr_config_clear(&b->config);
+}
+
+static void fill(struct bench *b, uint64_t first, uint64_t count)
+{
+	for (uint64_t i = first; i < first + count; i++) {
+		const struct sde__slot_head head = { (double)i, (int64_t)i, 0 };
+
+		sde__ring_claim(b->ring, i);
+		memset(sde__ring_slot(b->ring, i), 0, b->config.layout.slot_size);
+		sde__slot_head_write(sde__ring_slot(b->ring, i), &head);
+		sde__ring_commit(b->ring, i);
+		if ((i + 1) % T == 0)
+			sde__publisher_filled(b->publisher, (i + 1) / T);
+	}
+}
+
+static struct sde__publisher_counts counts_of(struct bench *b)
+{
+	struct sde__publisher_counts counts = { 0 };
+
+	sde__publisher_counts(b->publisher, &counts);
+	return counts;
+}
+
+static void room_is_made_one_chunk_at_a_time(void **state)
+{
+	uint64_t waited = 0;
+	struct bench b;
+
+	(void)state;
+	bench_open(&b);
+	assert_int_equal(sde__publisher_limit(b.publisher), 2);
+	fill(&b, 0, 2 * T);
+	assert_int_equal(sde__publisher_room(b.publisher, 1, &waited, NULL), 0);
+	assert_int_equal(waited, 0);
+	assert_false(scratch_exists(PATH "/data/c/0/0/0"));
+	assert_int_equal(sde__publisher_room(b.publisher, 2, &waited, NULL), 0);
+	assert_true(waited > 0);
+	assert_true(scratch_exists(PATH "/data/c/0/0/0"));
+	assert_int_equal(sde__ring_get(b.ring, SDE__RING_SEALED), T);
+	assert_int_equal(sde__publisher_limit(b.publisher), 3);
+	/* sealed, but no reader of Zarr has been told */
+	assert_int_equal(counts_of(&b).published, 0);
+	assert_int_equal(counts_of(&b).chunk_files, 1);
+	bench_close(&b);
+}
+
+static void save_publishes_a_partial_chunk_and_replaces_it(void **state)
+{
+	struct bench b;
+	uint64_t bytes = 0;
+
+	(void)state;
+	bench_open(&b);
+	for (uint64_t m = 1; m <= T; m++) {
+		fill(&b, m - 1, 1);
+		assert_int_equal(sde__publisher_save(b.publisher, m, NULL), 0);
+		assert_int_equal(counts_of(&b).published, m);
+		assert_int_equal(counts_of(&b).chunk_files, 1);
+		assert_int_equal(sde__ring_get(b.ring, SDE__RING_SEALED), m / T * T);
+		bytes = counts_of(&b).stored_bytes;
+	}
+	assert_int_equal(scratch_entries(PATH "/data/c/0/0"), 1);
+	fill(&b, T, T);
+	assert_int_equal(sde__publisher_save(b.publisher, 2 * T, NULL), 0);
+	assert_int_equal(counts_of(&b).chunk_files, 2);
+	assert_true(counts_of(&b).stored_bytes > bytes);
+	/* with nothing new, nothing is done */
+	assert_int_equal(sde__publisher_save(b.publisher, 2 * T, NULL), 0);
+	bench_close(&b);
+}
+
+static void a_failure_stays_until_save_succeeds(void **state)
+{
+	const struct sde_error why = { -EIO, "cannot sync 'data/.ring/segment.0'" };
+	struct sde_error error = { 0 };
+	uint64_t waited;
+	struct bench b;
+
+	(void)state;
+	bench_open(&b);
+	fill(&b, 0, 2 * T);
+	assert_int_equal(sde__publisher_failed(b.publisher), 0);
+	sde__publisher_fail(b.publisher, &why);
+	assert_int_equal(sde__publisher_failed(b.publisher), -EIO);
+	assert_int_equal(sde__publisher_room(b.publisher, 2, &waited, &error), -EIO);
+	assert_string_equal(error.text, why.text);
+	memset(&error, 0, sizeof(error));
+	assert_int_equal(sde__publisher_failure(b.publisher, &error), -EIO);
+	assert_string_equal(error.text, why.text);
+	assert_int_equal(counts_of(&b).chunk_files, 0);
+	assert_int_equal(sde__publisher_save(b.publisher, 2 * T, NULL), 0);
+	assert_int_equal(sde__publisher_failed(b.publisher), 0);
+	assert_int_equal(sde__publisher_room(b.publisher, 3, &waited, NULL), 0);
+	bench_close(&b);
+}
+
+static void a_reset_publisher_starts_from_what_is_published(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	bench_open(&b);
+	fill(&b, 0, 2 * T);
+	assert_int_equal(sde__publisher_save(b.publisher, 2 * T, NULL), 0);
+	sde__publisher_pause(b.publisher);
+	b.config.metadata.snapshots = T;
+	assert_int_equal(sde__publisher_reset(b.publisher, NULL), 0);
+	assert_int_equal(counts_of(&b).published, T);
+	assert_int_equal(sde__publisher_limit(b.publisher), 3);
+	fill(&b, T, T);
+	assert_int_equal(sde__publisher_save(b.publisher, 2 * T, NULL), 0);
+	assert_int_equal(counts_of(&b).published, 2 * T);
+	bench_close(&b);
+}
+
+static void stopping_nothing_is_allowed(void **state)
+{
+	(void)state;
+	sde__publisher_stop(NULL);
+}
+
+/* ------------------------------------------------------------------------
+ * A faulty disk: thread-safe, and off until it is armed
+ */
+
+enum kind { ANY, WRITE, SYNC, SYNC_MAP, RENAME, OPEN, REMOVE, POPULATE, KINDS };
+
+static struct faulty {
+	struct sde__io io;
+	enum kind only;
+	long fail_at;			/* the n-th call from now; 0: none */
+	bool for_good;
+	int error;
+	long calls;			/* atomic */
+	int fired;			/* atomic */
+} faulty;
+
+static int fault(enum kind kind)
+{
+	long call;
+
+	if (faulty.only != ANY && faulty.only != kind)
+		return 0;
+	call = __atomic_add_fetch(&faulty.calls, 1, __ATOMIC_RELAXED);
+	if (!faulty.fail_at || call < faulty.fail_at || (call > faulty.fail_at && !faulty.for_good))
+		return 0;
+	__atomic_store_n(&faulty.fired, 1, __ATOMIC_RELAXED);
+	return -faulty.error;
+}
+
+static int64_t faulty_pwrite(void *ctx, int fd, const void *in, size_t n, uint64_t offset)
+{
+	const int ret = fault(WRITE);
+
+	(void)ctx;
+	if (!ret)
+		return sde__io_posix.pwrite(NULL, fd, in, n, offset);
+	/* a full disk takes a part */
+	if (n > 1)
+		sde__io_posix.pwrite(NULL, fd, in, n / 2, offset);
+	return ret;
+}
+
+static int faulty_sync(void *ctx, int fd)
+{
+	const int ret = fault(SYNC);
+
+	(void)ctx;
+	return ret ? ret : sde__io_posix.sync(NULL, fd);
+}
+
+static int faulty_sync_map(void *ctx, void *address, size_t size)
+{
+	const int ret = fault(SYNC_MAP);
+
+	(void)ctx;
+	return ret ? ret : sde__io_posix.sync_map(NULL, address, size);
+}
+
+static int faulty_rename_at(void *ctx, int from_dir, const char *from, int to_dir, const char *to)
+{
+	const int ret = fault(RENAME);
+
+	(void)ctx;
+	return ret ? ret : sde__io_posix.rename_at(NULL, from_dir, from, to_dir, to);
+}
+
+static int faulty_open_at(void *ctx, int dir, const char *name, int flags)
+{
+	const int ret = fault(OPEN);
+
+	(void)ctx;
+	return ret ? ret : sde__io_posix.open_at(NULL, dir, name, flags);
+}
+
+static int faulty_remove_at(void *ctx, int dir, const char *name, bool directory)
+{
+	const int ret = fault(REMOVE);
+
+	(void)ctx;
+	return ret ? ret : sde__io_posix.remove_at(NULL, dir, name, directory);
+}
+
+static int faulty_populate(void *ctx, void *address, size_t size)
+{
+	const int ret = fault(POPULATE);
+
+	(void)ctx;
+	return ret ? ret : sde__io_posix.populate(NULL, address, size);
+}
+
+static void faulty_init(void)
+{
+	memset(&faulty, 0, sizeof(faulty));
+	faulty.io = sde__io_posix;
+	faulty.io.pwrite = faulty_pwrite;
+	faulty.io.sync = faulty_sync;
+	faulty.io.sync_map = faulty_sync_map;
+	faulty.io.rename_at = faulty_rename_at;
+	faulty.io.open_at = faulty_open_at;
+	faulty.io.remove_at = faulty_remove_at;
+	faulty.io.populate = faulty_populate;
+}
+
+static void arm(enum kind only, long fail_at, int error, bool for_good)
+{
+	faulty.only = only;
+	faulty.fail_at = fail_at;
+	faulty.error = error;
+	faulty.for_good = for_good;
+	faulty.calls = 0;
+	faulty.fired = 0;
+}
+
+/* ------------------------------------------------------------------------
+ * The sweep
+ */
+
+struct sweep {
+	bool threads;
+	enum sde_sync sync;
+	struct twin twin;
+	struct sde_storage *storage;
+	int first;			/* the first error that was returned */
+	bool ambiguous;			/* sync snapshot may commit what it failed */
+};
+
+static void note(struct sweep *s, int ret)
+{
+	if (!ret)
+		return;
+	assert_true(ret == -faulty.error);
+	assert_true(faulty.fired);
+	twin_assert_sentence(twin_sentence(s->storage), "'", NULL);
+	if (!s->first)
+		s->first = ret;
+}
+
+static uint64_t committed(struct sde_storage *storage)
+{
+	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+
+	assert_int_equal(sde_storage_info(storage, &info), 0);
+	return info.committed;
+}
+
+static void store(struct sweep *s, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++) {
+		int ret;
+
+		twin_next(&s->twin);
+		ret = sde_storage_store(s->storage, s->twin.time, s->twin.snapshot,
+					s->twin.iteration);
+		note(s, ret);
+		/* only the policy `snapshot` leaves it open whether it was kept */
+		if (!ret || (s->sync == SDE_SYNC_SNAPSHOT &&
+			     committed(s->storage) > s->twin.count))
+			twin_keep(&s->twin);
+	}
+}
+
+/* Create, store, save, sync, store: what may fail is what is done to the disk. */
+static void sweep_begin(struct sweep *s, uint64_t seed)
+{
+	const struct sde__zarr_hooks hooks = { &faulty.io, !s->threads };
+	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+	struct sde_error error = { 0 };
+
+	options.chunk_size = T;
+	options.trajectories_per_chunk = 3;
+	options.segments = 2;
+	options.threads = 2;
+	options.sync = s->sync;
+	options.sync_interval_ms = 1;
+	options.overwrite = 1;
+	arm(ANY, 0, EIO, false);
+	twin_init(&s->twin, &ensemble, 1, seed);
+	s->first = 0;
+	twin_assert_ok(sde__zarr_create(&s->storage, PATH, &ensemble, &options, &hooks, &error),
+		       error.text);
+}
+
+static void workload(struct sweep *s)
+{
+	store(s, T + 1);
+	note(s, sde_storage_save(s->storage));
+	store(s, 2 * T);
+	note(s, sde_storage_sync(s->storage));
+	store(s, T);
+	note(s, sde_storage_save(s->storage));
+}
+
+/* The n-th call fails once: save makes it good, and nothing is missing. */
+static bool fail_once(struct sweep *s, enum kind kind, long n, int code)
+{
+	bool fired;
+
+	sweep_begin(s, (uint64_t)n);
+	arm(kind, n, code, false);
+	workload(s);
+	fired = faulty.fired;
+	/* whatever happened, all that was taken is there */
+	arm(ANY, 0, EIO, false);
+	twin_check(&s->twin, s->storage);
+	twin_assert_ok(sde_storage_save(s->storage), twin_sentence(s->storage));
+	s->first = 0;
+	store(s, 1);
+	assert_int_equal(s->first, 0);
+	twin_check(&s->twin, s->storage);
+	twin_assert_ok(sde_storage_close(s->storage), "close");
+	twin_check_path(&s->twin, PATH);
+	twin_free(&s->twin);
+	return fired;
+}
+
+/* From the n-th call on all fail: close says so, the ring stays, resume recovers. */
+static bool fail_for_good(struct sweep *s, enum kind kind, long n, int code)
+{
+	const struct sde__zarr_hooks hooks = { &sde__io_posix, true };
+	struct sde_error error = { 0 };
+	bool fired;
+	int ret;
+
+	sweep_begin(s, (uint64_t)n);
+	arm(kind, n, code, true);
+	workload(s);
+	fired = faulty.fired;
+	ret = sde_storage_close_error(s->storage, &error);
+	if (ret) {
+		assert_int_equal(ret, -code);
+		assert_int_equal(error.code, ret);
+		twin_assert_sentence(error.text, "'", NULL);
+	}
+	/* all may have been done before it failed; and without msync it is done
+	 * by chunk files */
+	if (s->first && kind != SYNC_MAP)
+		assert_int_equal(ret, -code);
+	arm(ANY, 0, EIO, false);
+	twin_check_path(&s->twin, PATH);
+	memset(&error, 0, sizeof(error));
+	twin_assert_ok(sde__zarr_resume(&s->storage, PATH, NULL, &hooks, &error), error.text);
+	twin_check(&s->twin, s->storage);
+	twin_store(&s->twin, s->storage, T);
+	twin_assert_ok(sde_storage_close(s->storage), "close");
+	twin_check_path(&s->twin, PATH);
+	assert_false(scratch_exists(PATH "/data/.ring"));
+	twin_free(&s->twin);
+	return fired;
+}
+
+/* Every call of these kinds, one by one, until the workload has no more. */
+static void sweep(bool threads, enum sde_sync policy, bool for_good)
+{
+	static const enum kind kinds[] = { WRITE, SYNC, SYNC_MAP, RENAME, POPULATE };
+
+	faulty_init();
+	for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++) {
+		struct sweep s = { .threads = threads, .sync = policy };
+		int misses = 0;
+		long n = 1;
+
+		/* with threads, the number of calls varies from run to run */
+		for (; misses < (threads ? 3 : 1); n++) {
+			const int code = n % 2 ? ENOSPC : EIO;
+			const bool fired = for_good ? fail_for_good(&s, kinds[k], n, code) :
+					   fail_once(&s, kinds[k], n, code);
+
+			misses = fired ? 0 : misses + 1;
+		}
+		print_message("# kind %d: %ld calls\n", (int)kinds[k], n - 1);
+	}
+}
+
+static void a_single_failure_costs_nothing(void **state)
+{
+	(void)state;
+	sweep(false, SDE_SYNC_CHUNK, false);
+	sweep(false, SDE_SYNC_SNAPSHOT, false);
+	sweep(false, SDE_SYNC_NONE, false);
+}
+
+static void a_single_failure_with_threads_costs_nothing(void **state)
+{
+	(void)state;
+	sweep(true, SDE_SYNC_CHUNK, false);
+}
+
+static void a_permanent_failure_costs_nothing(void **state)
+{
+	(void)state;
+	sweep(false, SDE_SYNC_CHUNK, true);
+	sweep(false, SDE_SYNC_SNAPSHOT, true);
+}
+
+static void a_permanent_failure_with_threads_costs_nothing(void **state)
+{
+	(void)state;
+	sweep(true, SDE_SYNC_INTERVAL, true);
+}
+
+/* A create that fails at any call leaves nothing behind. */
+static void a_create_that_fails_leaves_nothing_behind(void **state)
+{
+	const struct sde__zarr_hooks hooks = { &faulty.io, true };
+	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+	struct sde_storage *storage;
+	long n = 1;
+
+	(void)state;
+	faulty_init();
+	options.chunk_size = T;
+	for (;; n++) {
+		struct sde_error error = { 0 };
+		const int code = n % 2 ? ENOSPC : EIO;
+		int ret;
+
+		/* removing fails only where something would be there to remove */
+		arm(ANY, n, code, false);
+		ret = sde__zarr_create(&storage, PATH, &ensemble, &options, &hooks, &error);
+		if (!ret) {
+			const bool fired = faulty.fired;
+
+			arm(ANY, 0, EIO, false);
+			twin_assert_ok(sde_storage_close(storage), "close");
+			assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(),
+							     PATH), 0);
+			if (!fired)
+				break;
+			continue;
+		}
+		assert_true(faulty.fired);
+		assert_null(storage);
+		twin_assert_is(ret, -code, error.text);
+		twin_assert_sentence(error.text, "'", NULL);
+		if (scratch_entries("."))
+			print_error("call %ld left something: %s\n", n, error.text);
+		assert_int_equal(scratch_entries("."), 0);
+	}
+	print_message("# %ld calls\n", n - 1);
+}
+
+/* A truncate that fails leaves the longer or the shorter store, and says so. */
+static void a_truncate_that_fails_leaves_one_or_the_other(void **state)
+{
+	bool fired = true;
+
+	(void)state;
+	faulty_init();
+	for (long n = 1; fired; n++) {
+		const struct sde__zarr_hooks plain = { &sde__io_posix, true };
+		struct sweep s = { .sync = SDE_SYNC_CHUNK };
+		struct sde_error error = { 0 };
+		uint64_t left;
+		int ret;
+
+		sweep_begin(&s, (uint64_t)n);
+		store(&s, 3 * T + 1);
+		twin_assert_ok(sde_storage_save(s.storage), "save");
+		arm(ANY, n, EIO, false);
+		ret = sde_storage_truncate(s.storage, T + 2);
+		fired = faulty.fired;
+		arm(ANY, 0, EIO, false);
+		if (ret) {
+			assert_int_equal(ret, -EIO);
+			twin_assert_sentence(twin_sentence(s.storage), "'", NULL);
+			/* it can only be closed, and that says why */
+			assert_int_equal(sde_storage_close_error(s.storage, &error), -EIO);
+			twin_assert_sentence(error.text, "'", NULL);
+			memset(&error, 0, sizeof(error));
+			twin_assert_ok(sde__zarr_resume(&s.storage, PATH, NULL, &plain, &error),
+				       error.text);
+		}
+		left = committed(s.storage);
+		assert_true(left == T + 2 || (ret && left == 3 * T + 1));
+		twin_truncate(&s.twin, left);
+		twin_check(&s.twin, s.storage);
+		twin_store(&s.twin, s.storage, T);
+		twin_assert_ok(sde_storage_close(s.storage), "close");
+		twin_check_path(&s.twin, PATH);
+		twin_free(&s.twin);
+	}
+}
+
+/* A resume that fails at any call leaves all that the next one needs. */
+static void a_resume_that_fails_can_be_tried_again(void **state)
+{
+	const struct sde__zarr_hooks hooks = { &faulty.io, true };
+	int ret = -1;
+
+	(void)state;
+	faulty_init();
+	for (long n = 1; ret; n++) {
+		struct sweep s = { .sync = SDE_SYNC_CHUNK };
+		struct sde_error error = { 0 };
+
+		sweep_begin(&s, (uint64_t)n);
+		store(&s, T + 1);
+		/* close fails, the ring stays */
+		arm(RENAME, 1, EIO, true);
+		assert_int_equal(sde_storage_close(s.storage), -EIO);
+		arm(ANY, n, EIO, false);
+		ret = sde__zarr_resume(&s.storage, PATH, NULL, &hooks, &error);
+		if (ret) {
+			twin_assert_is(ret, -EIO, error.text);
+			twin_assert_sentence(error.text, "'", NULL);
+		} else if (faulty.fired) {
+			ret = 1;	/* it did without that call */
+		}
+		arm(ANY, 0, EIO, false);
+		if (ret < 0) {
+			twin_check_path(&s.twin, PATH);
+			memset(&error, 0, sizeof(error));
+			twin_assert_ok(sde__zarr_resume(&s.storage, PATH, NULL, &hooks, &error),
+				       error.text);
+		}
+		twin_check(&s.twin, s.storage);
+		twin_assert_ok(sde_storage_close(s.storage), "close");
+		twin_check_path(&s.twin, PATH);
+		twin_free(&s.twin);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WATCHED_TEST(room_is_made_one_chunk_at_a_time),
+		WATCHED_TEST(save_publishes_a_partial_chunk_and_replaces_it),
+		WATCHED_TEST(a_failure_stays_until_save_succeeds),
+		WATCHED_TEST(a_reset_publisher_starts_from_what_is_published),
+		WATCHED_TEST(stopping_nothing_is_allowed),
+		WATCHED_TEST(a_single_failure_costs_nothing),
+		WATCHED_TEST(a_single_failure_with_threads_costs_nothing),
+		WATCHED_TEST(a_permanent_failure_costs_nothing),
+		WATCHED_TEST(a_permanent_failure_with_threads_costs_nothing),
+		WATCHED_TEST(a_create_that_fails_leaves_nothing_behind),
+		WATCHED_TEST(a_truncate_that_fails_leaves_one_or_the_other),
+		WATCHED_TEST(a_resume_that_fails_can_be_tried_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT */
+/* From options to a configuration: defaults, limits, memory, what resume may choose. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "scratch.h"
+#include "twin.h"
+#include "zarr_config.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct sde_ensemble ensemble = { 3, 1000, SDE_FLOAT64 };
+
+static struct sde__zarr_config configured(const struct sde_zarr_options *options)
+{
+	struct sde__zarr_config config;
+	struct sde_error error = { 0 };
+
+	twin_assert_ok(sde__zarr_config_new(&config, &ensemble, options, &error), error.text);
+	return config;
+}
+
+static void zero_means_the_default_for_every_field(void **state)
+{
+	const struct sde_zarr_options zeros = SDE_ZARR_OPTIONS_INIT;
+	cpu_set_t mask;
+	int cores;
+
+	(void)state;
+	assert_int_equal(sched_getaffinity(0, sizeof(mask), &mask), 0);
+	cores = CPU_COUNT(&mask);
+	for (int i = 0; i < 2; i++) {
+		struct sde__zarr_config c = configured(i ? &zeros : NULL);
+		const struct sde__geometry *g = &c.layout.geometry;
+
+		assert_int_equal(c.metadata.stride, 1);
+		assert_int_equal(c.metadata.zarr_format, 3);
+		assert_int_equal(c.metadata.codec, SDE_CODEC_BLOSC_LZ4_BITSHUFFLE);
+		assert_true(c.metadata.checksum);
+		assert_int_equal(c.metadata.keepbits, 0);
+		assert_int_equal(c.metadata.state_capacity, 0);
+		assert_int_equal(c.metadata.snapshots, 0);
+		assert_int_equal(c.metadata.epoch, 0);
+		assert_null(c.metadata.time_units);
+		assert_int_equal(c.sync, SDE_SYNC_CHUNK);
+		assert_int_equal(c.sync_interval_ms, 1000);
+		assert_int_equal(c.layout.segments, 3);
+		assert_int_equal(c.layout.order, SDE_LAYOUT_DIMENSION_TRAJECTORY);
+		assert_int_equal(c.threads, cores > 1 ? cores - 1 : 1);
+		/* about 16 MiB a chunk: 24,000 bytes a snapshot */
+		assert_in_range(g->chunk_size, 600, 699);
+		assert_int_equal(g->inner_width % 8, 0);
+		assert_int_equal(c.codec.id, SDE_CODEC_BLOSC_LZ4_BITSHUFFLE);
+		assert_int_equal(c.codec.item, 8);
+		assert_true(c.codec.checksum);
+		sde__zarr_config_clear(&c);
+	}
+}
+
+static void what_is_asked_for_is_taken(void **state)
+{
+	struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+	struct sde__zarr_config c;
+
+	(void)state;
+	o.stride = 7;
+	o.chunk_size = 10;
+	o.trajectories_per_chunk = 24;
+	o.zarr_format = 3;
+	o.codec = SDE_CODEC_NONE;
+	o.checksum = SDE_CHECKSUM_OFF;
+	o.sync = SDE_SYNC_INTERVAL;
+	o.sync_interval_ms = 5;
+	o.segments = 64;
+	o.threads = 256;
+	o.layout = SDE_LAYOUT_TRAJECTORY_DIMENSION;
+	o.state_capacity = 65536;
+	o.attributes = "{\"a\": 1}";
+	o.time_units = "s";
+	c = configured(&o);
+	assert_int_equal(c.metadata.stride, 7);
+	assert_int_equal(c.layout.geometry.chunk_size, 10);
+	assert_int_equal(c.layout.geometry.inner_width, 24);
+	assert_int_equal(c.codec.id, SDE_CODEC_NONE);
+	assert_false(c.codec.checksum);
+	assert_int_equal(c.sync, SDE_SYNC_INTERVAL);
+	assert_int_equal(c.sync_interval_ms, 5);
+	assert_int_equal(c.layout.segments, 64);
+	assert_int_equal(c.threads, 256);
+	assert_int_equal(c.layout.order, SDE_LAYOUT_TRAJECTORY_DIMENSION);
+	assert_int_equal(c.metadata.state_capacity, 65536);
+	assert_string_equal(c.metadata.time_units, "s");
+	assert_non_null(strstr(c.metadata.attributes, "\"a\""));
+	/* the texts are copies */
+	assert_ptr_not_equal(c.metadata.time_units, o.time_units);
+	sde__zarr_config_clear(&c);
+}
+
+static void a_run_id_is_kept_in_both_forms(void **state)
+{
+	const unsigned char run[16] = { 0x00, 0x0f, 0xf0, 0xff, 0x12, 0x34, 0x56, 0x78, 0x9a, 0xbc,
+					0xde, 0xf1, 0x23, 0x45, 0x67, 0x89 };
+	struct sde__zarr_config c = configured(NULL);
+
+	(void)state;
+	sde__zarr_config_set_run(&c, run);
+	assert_memory_equal(c.run, run, 16);
+	assert_string_equal(c.metadata.run, "000ff0ff123456789abcdef123456789");
+	sde__zarr_config_clear(&c);
+}
+
+/* ------------------------------------------------------------------------
+ * Resume
+ */
+
+static void resume_takes_over_the_stores_metadata(void **state)
+{
+	struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+	struct sde__zarr_config store, resumed;
+	struct sde_error error = { 0 };
+
+	(void)state;
+	o.chunk_size = 10;
+	o.trajectories_per_chunk = 24;
+	o.codec = SDE_CODEC_LZ4;
+	o.stride = 2;
+	o.state_capacity = 9;
+	o.time_units = "s";
+	store = configured(&o);
+	store.metadata.snapshots = 77;
+	store.metadata.epoch = 2;
+	o = (struct sde_zarr_options)SDE_ZARR_OPTIONS_INIT;
+	o.segments = 5;
+	o.layout = SDE_LAYOUT_TRAJECTORY_DIMENSION;
+	twin_assert_ok(sde__zarr_config_resumed(&resumed, &o, &error), error.text);
+	twin_assert_ok(sde__zarr_config_adopt(&resumed, &store.metadata, "run.zarr", &error),
+		       error.text);
+	/* moved, not copied */
+	assert_null(store.metadata.time_units);
+	assert_string_equal(resumed.metadata.time_units, "s");
+	assert_int_equal(resumed.metadata.snapshots, 77);
+	assert_int_equal(resumed.metadata.epoch, 2);
+	assert_int_equal(resumed.layout.geometry.chunk_size, 10);
+	assert_int_equal(resumed.layout.state_capacity, 9);
+	assert_int_equal(resumed.layout.segments, 5);
+	assert_int_equal(resumed.layout.order, SDE_LAYOUT_TRAJECTORY_DIMENSION);
+	assert_int_equal(resumed.codec.id, SDE_CODEC_LZ4);
+	sde__zarr_config_clear(&resumed);
+	sde__zarr_config_clear(&store);
+}
+
+static void a_store_with_keepbits_is_not_gone_on_with(void **state)
+{
+	struct sde__zarr_config store = configured(NULL), resumed;
+	struct sde_error error = { 0 };
+
+	(void)state;
+	store.metadata.keepbits = 20;
+	assert_int_equal(sde__zarr_config_resumed(&resumed, NULL, NULL), 0);
+	assert_int_equal(sde__zarr_config_adopt(&resumed, &store.metadata, "run.zarr", &error),
+			 SDE_E_UNSUPPORTED);
+	twin_assert_sentence(error.text, "run.zarr", "keepbits 20");
+	sde__zarr_config_clear(&resumed);
+	sde__zarr_config_clear(&store);
+}
+
+/* ------------------------------------------------------------------------
+ * Memory
+ */
+
+static uint64_t estimate(const struct sde_ensemble *e, const struct sde_zarr_options *options)
+{
+	uint64_t bytes = 0;
+
+	assert_int_equal(sde_zarr_memory_estimate(e, options, &bytes), 0);
+	assert_true(bytes > 0);
+	return bytes;
+}
+
+/* The ring, which is the most of it, by hand. */
+static void one_ring_is_as_large_as_computed_by_hand(void **state)
+{
+	/* payload 2 * 100 * 8 = 1600, on multiples of 64 already; before it 24 + 40
+	 * = 64 bytes; a slot of 1664; 32 of them 53248 = 13 pages of 4096 */
+	const struct sde_ensemble e = { 2, 100, SDE_FLOAT64 };
+	const uint64_t segment = 53248, header = 4096;
+	/* an inner chunk: 2 * 40 * 32 * 8; three of them a chunk, W = 120 */
+	const uint64_t inner = 20480;
+	struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+	struct sde__zarr_config c;
+	uint64_t bytes, other;
+
+	(void)state;
+	o.chunk_size = 32;
+	o.trajectories_per_chunk = 40;
+	o.state_capacity = 40;
+	o.segments = 4;
+	o.threads = 2;
+	o.codec = SDE_CODEC_NONE;
+	assert_int_equal(sde__zarr_config_new(&c, &e, &o, NULL), 0);
+	assert_int_equal(c.layout.payload_offset, 64);
+	assert_int_equal(c.layout.slot_size, 1664);
+	assert_int_equal(c.layout.segment_size, segment);
+	bytes = sde__zarr_config_memory(&c);
+	sde__zarr_config_clear(&c);
+	assert_int_equal(bytes, estimate(&e, &o));
+	/* two chunks in the making, each whole; raw memory for each worker */
+	assert_true(bytes >= 4 * segment + header + 2 * 3 * inner + 2 * inner);
+	/* with what is beside: tables, the blocks of times, some threads' own */
+	assert_true(bytes <= 4 * segment + header + 2 * 3 * inner + 2 * inner + 300000);
+	/* each segment and each thread by itself */
+	o.segments = 5;
+	other = estimate(&e, &o);
+	assert_int_equal(other - bytes, segment);
+	o.threads = 3;
+	assert_true(estimate(&e, &o) - other >= inner);
+	assert_true(estimate(&e, &o) - other <= inner + 1024);
+}
+
+static void the_estimate_grows_with_everything(void **state)
+{
+	struct sde_ensemble e = { 2, 100, SDE_FLOAT32 };
+	struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+	uint64_t last, now;
+
+	(void)state;
+	o.chunk_size = 16;
+	o.trajectories_per_chunk = 8;
+	o.threads = 1;
+	o.segments = 2;
+	last = estimate(&e, &o);
+#define GROWS(change) do { \
+	change; \
+	now = estimate(&e, &o); \
+	assert_true(now > last); \
+	last = now; \
+} while (0)
+	for (int i = 0; i < 4; i++) {
+		GROWS(e.dimension++);
+		GROWS(e.trajectories += 100);
+		GROWS(o.chunk_size += 16);
+		GROWS(o.trajectories_per_chunk += 8);
+		GROWS(o.threads++);
+		GROWS(o.segments++);
+		GROWS(o.state_capacity += 100);
+	}
+	GROWS(e.dtype = SDE_FLOAT64);
+#undef GROWS
+}
+
+static void info_tells_the_estimate(void **state)
+{
+	struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+	struct sde_storage *storage;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+
+		o.chunk_size = 8;
+		o.codec = (enum sde_codec)(i + 1);
+		o.threads = (unsigned)i;
+		o.segments = 2 + (unsigned)i;
+		o.state_capacity = 100 * (unsigned)i;
+		o.overwrite = 1;
+		assert_int_equal(sde_zarr_storage_create(&storage, "run.zarr", &ensemble, &o, NULL), 0);
+		assert_int_equal(sde_storage_info(storage, &info), 0);
+		assert_int_equal(info.memory_bytes, estimate(&ensemble, &o));
+		assert_int_equal(sde_storage_close(storage), 0);
+	}
+}
+
+static void the_estimate_refuses_what_create_refuses(void **state)
+{
+	const struct sde_ensemble bad = { 0, 1, SDE_FLOAT64 };
+	struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+	uint64_t bytes = 5;
+
+	(void)state;
+	assert_int_equal(sde_zarr_memory_estimate(&bad, NULL, &bytes), -EINVAL);
+	assert_int_equal(bytes, 0);
+	o.segments = 1;
+	assert_int_equal(sde_zarr_memory_estimate(&ensemble, &o, &bytes), -EINVAL);
+	o.size = 3;
+	assert_int_equal(sde_zarr_memory_estimate(&ensemble, &o, &bytes), -EINVAL);
+}
+
+/* ------------------------------------------------------------------------
+ * Warnings
+ */
+
+struct warnings {
+	int count;
+	char text[2][512];
+};
+
+static void note_warning(void *ctx, const char *message)
+{
+	struct warnings *warnings = ctx;
+
+	assert_null(strchr(message, '\n'));
+	if (warnings->count < 2)
+		snprintf(warnings->text[warnings->count], 512, "%s", message);
+	warnings->count++;
+}
+
+static struct warnings warned(uint64_t d, uint64_t n, uint64_t chunk_size, uint64_t width,
+			      enum sde_codec codec)
+{
+	const struct sde_ensemble e = { d, n, SDE_FLOAT64 };
+	struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+	struct warnings warnings = { 0 };
+	struct sde__zarr_config c;
+
+	o.chunk_size = chunk_size;
+	o.trajectories_per_chunk = width;
+	o.codec = codec;
+	o.log = note_warning;
+	o.log_ctx = &warnings;
+	assert_int_equal(sde__zarr_config_new(&c, &e, &o, NULL), 0);
+	sde__zarr_config_warn(&c);
+	sde__zarr_config_clear(&c);
+	return warnings;
+}
+
+static void small_chunks_and_lost_bitshuffle_draw_a_warning(void **state)
+{
+	struct warnings w;
+
+	(void)state;
+	assert_int_equal(warned(1, 1000, 0, 0, SDE_CODEC_DEFAULT).count, 0);
+	w = warned(1, 1000, 16, 0, SDE_CODEC_DEFAULT);
+	assert_int_equal(w.count, 1);
+	assert_non_null(strstr(w.text[0], "chunk_size"));
+	/* 1 MiB is not small: 131072 numbers */
+	assert_int_equal(warned(1, 8192, 16, 8, SDE_CODEC_DEFAULT).count, 0);
+	assert_int_equal(warned(1, 8192, 15, 8, SDE_CODEC_DEFAULT).count, 1);
+	w = warned(1, 8192, 17, 9, SDE_CODEC_DEFAULT);
+	assert_int_equal(w.count, 1);
+	assert_non_null(strstr(w.text[0], "multiple of 8"));
+	assert_int_equal(warned(1, 8192, 17, 9, SDE_CODEC_LZ4).count, 0);
+	assert_int_equal(warned(1, 8, 3, 3, SDE_CODEC_DEFAULT).count, 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(zero_means_the_default_for_every_field),
+		cmocka_unit_test(what_is_asked_for_is_taken),
+		cmocka_unit_test(a_run_id_is_kept_in_both_forms),
+		cmocka_unit_test(resume_takes_over_the_stores_metadata),
+		cmocka_unit_test(a_store_with_keepbits_is_not_gone_on_with),
+		cmocka_unit_test(one_ring_is_as_large_as_computed_by_hand),
+		cmocka_unit_test(the_estimate_grows_with_everything),
+		SCRATCH_TEST(info_tells_the_estimate),
+		cmocka_unit_test(the_estimate_refuses_what_create_refuses),
+		cmocka_unit_test(small_chunks_and_lost_bitshuffle_draw_a_warning),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
