@@ -44,6 +44,7 @@ bindir = $(exec_prefix)/bin##	programs
 libdir = $(exec_prefix)/lib##	libraries, pkgconfig/
 includedir = $(prefix)/include##	headers
 datarootdir = $(prefix)/share
+datadir = $(datarootdir)##	bash-completion/completions/
 mandir = $(datarootdir)/man##	manual pages
 docdir = $(datarootdir)/doc/sdestore##	README, LICENSE
 INSTALL = install
@@ -58,6 +59,12 @@ JANSSON_CFLAGS = $(call module_cflags,JANSSON_CFLAGS,jansson)
 JANSSON_LIBS = $(call module_libs,JANSSON_LIBS,jansson,-ljansson)
 BLOSC_CFLAGS = $(call module_cflags,BLOSC_CFLAGS,blosc)
 BLOSC_LIBS = $(call module_libs,BLOSC_LIBS,blosc,-lblosc)
+ZLIB_CFLAGS = $(call module_cflags,ZLIB_CFLAGS,zlib)
+ZLIB_LIBS = $(call module_libs,ZLIB_LIBS,zlib,-lz)
+# ISA-L deflates npz files ten times as fast as zlib, which does where it is not.
+ISAL_CFLAGS = $(call lazily,ISAL_CFLAGS,$(PKG_CONFIG) --exists libisal 2>/dev/null && \
+	echo -DSDE_HAVE_ISAL && $(PKG_CONFIG) --cflags libisal)
+ISAL_LIBS = $(call module_libs,ISAL_LIBS,libisal,)
 CMOCKA_CFLAGS = $(call module_cflags,CMOCKA_CFLAGS,cmocka)
 CMOCKA_LIBS = $(call module_libs,CMOCKA_LIBS,cmocka,-lcmocka)
 
@@ -117,6 +124,7 @@ examples := $(call programs,$(example_src))
 headers := $(patsubst $(srcdir)/include/%,%,$(wildcard $(srcdir)/include/*.h \
 	$(srcdir)/include/*/*.h))
 pages := $(notdir $(wildcard $(srcdir)/man/*.[1-9]))
+completions := $(filter $(notdir $(tools)),$(notdir $(wildcard $(srcdir)/tools/completion/*)))
 docs := $(notdir $(wildcard $(addprefix $(srcdir)/,README.md NEWS LICENSE)))
 
 ##@ targets
@@ -143,9 +151,9 @@ PIC = -fPIC -fno-semantic-interposition
 sanitize = $(if $(SANITIZE),-O1 -g -fno-omit-frame-pointer \
 	-fsanitize=$(SANITIZE) -fno-sanitize-recover=all)
 COMPILE = $(CC) -std=c11 $(WARNINGS) -pthread -I$(srcdir)/include $(CPPFLAGS) \
-	$(LZ4_CFLAGS) $(JANSSON_CFLAGS) $(BLOSC_CFLAGS) $(CFLAGS) $(sanitize)
+	$(LZ4_CFLAGS) $(JANSSON_CFLAGS) $(BLOSC_CFLAGS) $(ZLIB_CFLAGS) $(ISAL_CFLAGS) $(CFLAGS) $(sanitize)
 LINK = $(CC) -pthread $(CFLAGS) $(sanitize) $(LDFLAGS)
-LIBS = $(BLOSC_LIBS) $(LZ4_LIBS) $(JANSSON_LIBS) -lpthread -lm
+LIBS = $(BLOSC_LIBS) $(LZ4_LIBS) $(JANSSON_LIBS) $(ISAL_LIBS) $(ZLIB_LIBS) -lpthread -lm
 # Sanitizers of clang leave symbols for the program to define: no -z defs then.
 DEFS = $(if $(findstring -fsanitize,$(LINK)),,-Wl,-z,defs)
 
@@ -247,10 +255,11 @@ variant-asan variant-tsan: variant-%:
 	fi
 
 variants := $(strip $(foreach v,$(VARIANTS),$(if $(tests_$v),$v)))
+# `exec`, so that who ends make ends tests/run, and tests/run what it started.
 .PHONY: check
 check: $(variants:%=variant-%) ## build and run the tests: plain, with ASan + UBSan, with TSan
 	$(if $(variants),,$(error no test is called '$(TESTS)'))
-	@CC=$(call quoted,$(CC)) AR=$(call quoted,$(AR)) CFLAGS=$(call quoted,$(CFLAGS)) \
+	@exec env CC=$(call quoted,$(CC)) AR=$(call quoted,$(AR)) CFLAGS=$(call quoted,$(CFLAGS)) \
 		CPPFLAGS=$(call quoted,$(CPPFLAGS)) LDFLAGS=$(call quoted,$(LDFLAGS)) \
 		$(srcdir)/tests/run \
 		$(foreach v,$(variants),--variant $v $(build_$v) $(tests_$v))
@@ -278,15 +287,21 @@ tidy: ## look for faults with clang-tidy and cppcheck
 # Installing
 
 pkgconfigdir = $(libdir)/pkgconfig
+completionsdir = $(datadir)/bash-completion/completions
 man_sections := $(sort $(patsubst .%,%,$(suffix $(pages))))
+# The further names of a page of section 3, as NAME=PAGE: symbolic links to it
+man_links = $(shell awk '/^\.Sh/ { n = $$2 == "NAME"; page = "" } n && /^\.Nm/ { \
+	if (page) print $$2 "=" page; else page = $$2 }' $(wildcard $(srcdir)/man/*.3) /dev/null)
+man_link = $(mandir)/man3/$(firstword $(subst =, ,$1)).3
+man_link_target = $(lastword $(subst =, ,$1)).3
 # names under ${prefix} stay relative to it: the .pc file can be relocated
 in_prefix = $(patsubst $(prefix)/%,$${prefix}/%,$1)
 
-.PHONY: install
-install: $(static) $(shared) $(tools) ## install under prefix
+.PHONY: install install-man
+install: $(static) $(shared) $(tools) install-man ## install under prefix
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(bindir) $(pkgconfigdir) $(docdir) \
 		$(sort $(patsubst %/,%,$(addprefix $(includedir)/,$(dir $(headers))))) \
-		$(man_sections:%=$(mandir)/man%))
+		$(if $(completions),$(completionsdir)))
 	$(foreach h,$(headers),$(INSTALL) -m 644 $(srcdir)/include/$h \
 		$(DESTDIR)$(includedir)/$h &&) :
 	$(INSTALL) -m 644 $(static) $(DESTDIR)$(libdir)
@@ -295,13 +310,20 @@ install: $(static) $(shared) $(tools) ## install under prefix
 	ln -sf $(soname) $(DESTDIR)$(libdir)/libsdestore.so
 	sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(call in_prefix,$(libdir))|' \
 		-e 's|@includedir@|$(call in_prefix,$(includedir))|' \
-		-e 's|@VERSION@|$(VERSION)|' $(srcdir)/sdestore.pc.in \
+		-e 's|@VERSION@|$(VERSION)|' -e 's|@ISAL_LIBS@|$(ISAL_LIBS)|' $(srcdir)/sdestore.pc.in \
 		>$(DESTDIR)$(pkgconfigdir)/sdestore.pc
 	chmod 644 $(DESTDIR)$(pkgconfigdir)/sdestore.pc
 	$(if $(tools),$(INSTALL) -m 755 $(tools) $(DESTDIR)$(bindir))
+	$(if $(completions),$(INSTALL) -m 644 $(completions:%=$(srcdir)/tools/completion/%) \
+		$(DESTDIR)$(completionsdir))
+	$(if $(docs),$(INSTALL) -m 644 $(docs:%=$(srcdir)/%) $(DESTDIR)$(docdir))
+
+install-man:
+	$(INSTALL) -d $(man_sections:%=$(DESTDIR)$(mandir)/man%)
 	$(foreach p,$(pages),$(INSTALL) -m 644 $(srcdir)/man/$p \
 		$(DESTDIR)$(mandir)/man$(patsubst .%,%,$(suffix $p)) &&) :
-	$(if $(docs),$(INSTALL) -m 644 $(docs:%=$(srcdir)/%) $(DESTDIR)$(docdir))
+	$(foreach l,$(man_links),ln -sf $(call man_link_target,$l) \
+		$(DESTDIR)$(call man_link,$l) &&) :
 
 .PHONY: uninstall
 uninstall: ## remove what install put under prefix
@@ -309,20 +331,54 @@ uninstall: ## remove what install put under prefix
 		$(addprefix $(libdir)/,$(notdir $(static) $(shared)) $(soname) libsdestore.so) \
 		$(pkgconfigdir)/sdestore.pc $(addprefix $(bindir)/,$(notdir $(tools))) \
 		$(foreach p,$(pages),$(mandir)/man$(patsubst .%,%,$(suffix $p))/$p) \
-		$(docs:%=$(docdir)/%))
+		$(foreach l,$(man_links),$(call man_link,$l)) \
+		$(completions:%=$(completionsdir)/%) $(docs:%=$(docdir)/%))
 	rmdir $(DESTDIR)$(includedir)/sdestore $(DESTDIR)$(docdir) 2>/dev/null || :
+
+# What consumes an installed library is a test like others, also of `check`.
+.PHONY: installcheck
+installcheck: ## install into a temporary tree, build and run consumers against it
+	@$(MAKE) -f $(self) TESTS=install/consumer VARIANTS=plain check
+
+# ---------------------------------------------------------------------------
+# The tarball: all of the source, whole directories of it, and configure
+
+dist_name := sdestore-$(VERSION)
+tarball := $(BUILD)/$(dist_name).tar.gz
+dist_files := .ci .clang-format .clang-tidy .editorconfig .gitignore CONTRIBUTING.md \
+	LICENSE Makefile NEWS README.md build-aux config.mak.in configure.ac examples \
+	include lib man sdestore.pc.in tests tools
+
+.PHONY: dist distcheck
+dist: ## make the tarball, with configure, in BUILD
+	@rm -rf $(BUILD)/dist
+	@mkdir -p $(BUILD)/dist/$(dist_name)
+	cp -pR $(dist_files:%=$(srcdir)/%) $(BUILD)/dist/$(dist_name)
+	cd $(BUILD)/dist/$(dist_name) && autoconf && rm -rf autom4te.cache
+	tar -C $(BUILD)/dist --sort=name --owner=0 --group=0 --numeric-owner \
+		--mode=u+rwX,go+rX,go-w --exclude-backups --exclude=__pycache__ \
+		-czf $(tarball) $(dist_name)
+	@rm -rf $(BUILD)/dist
+	@echo "made $(tarball)"
+
+distcheck: dist ## see that the tarball builds, passes, installs and cleans up
+	@$(srcdir)/build-aux/distcheck $(tarball) $(srcdir)
 
 # ---------------------------------------------------------------------------
 # Tidying up
 
-.PHONY: clean distclean
+.PHONY: clean distclean maintainer-clean
 clean: ## remove what was built
 	rm -rf $(BUILD)
 
 # In a build directory the Makefile is configure's; in the source it is this one.
 distclean: clean ## remove also what configure and the demo made
 	rm -rf config.mak config.log config.status config.cache autom4te.cache demo.zarr
-	$(if $(filter $(abspath $(srcdir)),$(CURDIR)),rm -f configure configure~,\
+	$(if $(filter $(abspath $(srcdir)),$(CURDIR)),,\
 		if grep -qs '^srcdir = ' Makefile; then rm -f Makefile; fi)
+
+# configure comes with the tarball, so distclean has to leave it
+maintainer-clean: distclean
+	rm -f $(srcdir)/configure $(srcdir)/configure~
 
 endif

@@ -154,7 +154,11 @@ enum sde_codec {
 	SDE_CODEC_NONE = 3			/* raw bytes */
 };
 
-/* A CRC-32C (RFC 3720) behind every inner chunk. */
+/*
+ * A CRC-32C (RFC 3720) behind every inner chunk. Without it damage may go unseen,
+ * and another program that reads just while save replaces the incomplete last
+ * chunk may see wrong numbers instead of an error.
+ */
 enum sde_checksum {
 	SDE_CHECKSUM_DEFAULT = 0,	/* on */
 	SDE_CHECKSUM_ON = 1,
@@ -259,9 +263,18 @@ struct sde_zarr_options {
 struct sde_numpy_options {
 	size_t size;
 	uint64_t stride;		/* 1 */
-	const char *save_directory;	/* where save writes; NULL: nowhere */
+	/* where save writes, ".npz" is added unless it is there; NULL: nowhere */
+	const char *save_directory;
+	/* 1: replace a file that was there before; else it is refused */
+	int overwrite;
+	/* that compress; default: cores of the affinity mask, at most 256 */
+	unsigned threads;
+	/* as in struct sde_zarr_options */
+	int (*make_directory)(void *ctx, const char *path);
+	void *make_directory_ctx;
 };
-#define SDE_NUMPY_OPTIONS_INIT { sizeof(struct sde_numpy_options), 0, NULL }
+#define SDE_NUMPY_OPTIONS_INIT \
+	{ sizeof(struct sde_numpy_options), 0, NULL, 0, 0, NULL, NULL }
 
 /* Options of sde_storage_open; SDE_OPEN_OPTIONS_INIT, or NULL for defaults. */
 struct sde_open_options {
@@ -324,8 +337,15 @@ int sde_zarr_memory_estimate(const struct sde_ensemble *ensemble,
 			     uint64_t *bytes);
 
 /*
- * Snapshots in memory, written as a NumPy .npz by save. Not implemented in
- * this version: gives SDE_E_UNSUPPORTED.
+ * Snapshots in memory, PySDE's NumpyStorage: store copies them, save writes all
+ * of them as a compressed NumPy .npz with members time (M,), data (d_X, N, M)
+ * and iteration (M,), whole or not at all (a temporary file, renamed). Without
+ * save_directory save succeeds and writes nothing. Close saves. Killing the
+ * process loses what was not saved. Values are plain memory: sde_array_map
+ * costs nothing, and handles stay good when more is stored and after close.
+ *
+ * -EEXIST if the file is there and overwrite is not set, -EINVAL, -E2BIG,
+ * -ENOMEM. store gives -ENOMEM when memory is used up.
  */
 int sde_numpy_storage_create(struct sde_storage **out,
 			     const struct sde_ensemble *ensemble,
@@ -568,6 +588,45 @@ int sde_array_error(const struct sde_array *array, struct sde_error *error);
 
 /* Accepts NULL. No other thread may be using the handle. */
 void sde_array_close(struct sde_array *array);
+
+/* ------------------------------------------------------------------------
+ * NumPy files
+ */
+
+/* Options of sde_npz_write: SDE_NPZ_OPTIONS_INIT, zero is the default. */
+struct sde_npz_options {
+	size_t size;
+	/* the selection along dimension, trajectory and time, as for
+	 * sde_array_read; NULL: all */
+	const uint64_t *start, *count, *step;
+	int overwrite;		/* 1: replace a file that is there */
+	int store;		/* 1: no compression; numbers aligned to 64 bytes */
+	/* 1: data in C order, [d][n][m]; else Fortran order, [m][n][d], which is
+	 * how a store is read fastest. np.load gives equal arrays */
+	int c_order;
+	unsigned threads;	/* that compress; default as for numpy options */
+	/* called now and then with the bytes of arrays done and all; when it
+	 * returns non-zero, writing stops with -ECANCELED and leaves nothing */
+	int (*progress)(void *ctx, uint64_t done, uint64_t all);
+	void *progress_ctx;
+};
+#define SDE_NPZ_OPTIONS_INIT \
+	{ sizeof(struct sde_npz_options), NULL, NULL, NULL, 0, 0, 0, 0, NULL, NULL }
+
+/*
+ * Write arrays as a NumPy .npz at `path` (taken as it is): members time (M,),
+ * data (d_X, N, M) and, unless it is NULL, iteration (M,). They may come from any
+ * storage, or from sde_array_wrap; the M of time and iteration is that of data.
+ * Memory is bounded whatever M is: some 32 MiB and what the threads take. The
+ * file appears whole or not at all.
+ *
+ * -EEXIST without overwrite, -EINVAL for shapes that do not fit or an empty
+ * selection, -ERANGE for one that leaves the shape, what reading the arrays gave,
+ * -errno.
+ */
+int sde_npz_write(const char *path, const struct sde_array *time,
+		  const struct sde_array *data, const struct sde_array *iteration,
+		  const struct sde_npz_options *options, struct sde_error *error);
 
 #ifdef __cplusplus
 }

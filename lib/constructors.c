@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The public constructors: the real file system, threads on. */
-#include "storage.h"
+/* The public constructors and sde_npz_write: the real file system, threads on. */
+#include "npz_export.h"
+#include "numpy_storage.h"
 #include "zarr_config.h"
 #include "zarr_storage.h"
 
@@ -47,10 +48,12 @@ int sde_zarr_memory_estimate(const struct sde_ensemble *ensemble,
 int sde_numpy_storage_create(struct sde_storage **out, const struct sde_ensemble *ensemble,
 			     const struct sde_numpy_options *options, struct sde_error *error)
 {
-	(void)ensemble;
-	(void)options;
-	if (out)
-		*out = NULL;
-	return sde__fail(error, SDE_E_UNSUPPORTED,
-			 "this version of the library has no NumPy backend yet");
+	return sde__numpy_create(out, ensemble, options, hooks.io, error);
+}
+
+int sde_npz_write(const char *path, const struct sde_array *time, const struct sde_array *data,
+		  const struct sde_array *iteration, const struct sde_npz_options *options,
+		  struct sde_error *error)
+{
+	return sde__npz_export(hooks.io, path, time, data, iteration, options, error);
 }

@@ -60,10 +60,11 @@ static int write_pieces(const struct sde__io *io, int fd, const struct sde__piec
 			size_t count, bool durable)
 {
 	uint64_t offset = 0;
-	int ret;
+	int ret = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		ret = sde__io_write_all(io, fd, pieces[i].bytes, pieces[i].size, offset);
+		if (pieces[i].bytes)
+			ret = sde__io_write_all(io, fd, pieces[i].bytes, pieces[i].size, offset);
 		if (ret)
 			return ret;
 		offset += pieces[i].size;

@@ -42,6 +42,9 @@ struct sde__io {
 	/* replaces `to` if it is there (as rename(2)) */
 	int (*rename_at)(void *ctx, int from_dir, const char *from, int to_dir,
 			 const char *to);
+	/* the same, but -EEXIST if `to` is there */
+	int (*rename_new_at)(void *ctx, int from_dir, const char *from, int to_dir,
+			     const char *to);
 	/* exchanges two names in one instant; -EINVAL where it cannot */
 	int (*exchange_at)(void *ctx, int a_dir, const char *a, int b_dir,
 			   const char *b);
@@ -85,7 +88,7 @@ int sde__io_read_all(const struct sde__io *io, int fd, void *out, size_t n,
 int sde__io_write_all(const struct sde__io *io, int fd, const void *in, size_t n,
 		      uint64_t offset);
 
-/* A piece of a file that is written in one go. */
+/* A piece of a file that is written in one go; bytes NULL is a hole of zeros. */
 struct sde__piece {
 	const void *bytes;
 	size_t size;

@@ -63,6 +63,22 @@ static int rename_at(void *ctx, int from_dir, const char *from, int to_dir, cons
 	return renameat(from_dir, from, to_dir, to) ? -errno : 0;
 }
 
+/*
+ * Lustre and NFS do not know RENAME_NOREPLACE; link(2) refuses an existing name
+ * just as surely. A crash between the two calls leaves the file under both names.
+ */
+static int rename_new_at(void *ctx, int from_dir, const char *from, int to_dir, const char *to)
+{
+	(void)ctx;
+	if (!renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE))
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -errno;
+	if (linkat(from_dir, from, to_dir, to, 0))
+		return -errno;
+	return unlinkat(from_dir, from, 0) ? -errno : 0;
+}
+
 static int exchange_at(void *ctx, int a_dir, const char *a, int b_dir, const char *b)
 {
 	(void)ctx;
@@ -322,6 +338,7 @@ const struct sde__io sde__io_posix = {
 	.make_directory_at = make_directory_at,
 	.remove_at = remove_at,
 	.rename_at = rename_at,
+	.rename_new_at = rename_new_at,
 	.exchange_at = exchange_at,
 	.stat_at = stat_at,
 	.stat = stat_fd,

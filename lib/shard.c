@@ -59,8 +59,8 @@ int sde__shard_init(struct sde__shard *shard, const struct sde__home *home,
 	shard->encoded = aligned_alloc(ALIGN, all);
 	shard->size = calloc((size_t)shard->inner_count, sizeof(*shard->size));
 	shard->table = malloc(index_bytes(shard->inner_count));
-	/* side table and its gap, each inner chunk and its gap, the index */
-	shard->piece = calloc((size_t)shard->inner_count * 2 + 3, sizeof(*shard->piece));
+	/* side table and its gap, each inner chunk, a hole, the index */
+	shard->piece = calloc((size_t)shard->inner_count + 4, sizeof(*shard->piece));
 	if (!shard->encoded || !shard->size || !shard->table || !shard->piece) {
 		sde__shard_free(shard);
 		return sde__fail(error, -ENOMEM, "out of memory: a chunk takes %zu bytes to encode",
@@ -107,8 +107,11 @@ int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw, struc
 				   inner, shard->index) : 0;
 }
 
-/* Lay the parts out one behind the other; returns the number of pieces. */
-static size_t assemble(struct sde__shard *shard, uint64_t *file_size)
+/*
+ * Lay the parts out one behind the other, in `least` bytes or more; returns the
+ * number of pieces.
+ */
+static size_t assemble(struct sde__shard *shard, uint64_t least, uint64_t *file_size)
 {
 	static const unsigned char zeros[ALIGN];
 	struct sde__piece *p = shard->piece;
@@ -128,6 +131,12 @@ static size_t assemble(struct sde__shard *shard, uint64_t *file_size)
 		*p++ = (struct sde__piece){ shard->encoded + i * shard->part, room };
 		offset += room;
 	}
+	if (offset + index_bytes(shard->inner_count) < least) {
+		const size_t hole = (size_t)(least - offset) - index_bytes(shard->inner_count);
+
+		*p++ = (struct sde__piece){ NULL, hole };
+		offset += hole;
+	}
 	crc = sde__crc32c(0, shard->table, (size_t)shard->inner_count * 16);
 	memcpy(shard->table + 2 * shard->inner_count, &crc, 4);
 	*p++ = (struct sde__piece){ shard->table, index_bytes(shard->inner_count) };
@@ -141,11 +150,15 @@ static int write_v3(struct sde__shard *shard, bool durable, uint64_t *file_size,
 	const struct sde__home *home = shard->home;
 	const struct sde__io *io = home->io;
 	char name[SDE__SHARD_NAME_SIZE];
+	struct sde__stat old = { 0 };
 	size_t pieces;
 	int ret;
 
-	pieces = assemble(shard, file_size);
 	sde__shard_name(name, shard->index);
+	ret = io->stat_at(io->ctx, home->shards, name, &old);
+	if (ret && ret != -ENOENT)
+		return sde__fail_why(error, ret, "cannot stat chunk 'data/c/0/0/%s'", name);
+	pieces = assemble(shard, old.size, file_size);
 	ret = sde__io_replace(io, home->shards, name, shard->piece, pieces, durable);
 	if (!ret && durable)
 		ret = io->sync(io->ctx, home->shards);

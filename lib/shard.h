@@ -8,11 +8,17 @@
  *	inner chunk 0	encoded (codec.h); zeros up to a multiple of 64
  *	...
  *	inner chunk W/n - 1
+ *	hole		see below
  *	index		W/n pairs (offset, size) of uint64, then their CRC-32C
  *
  * The index is the Zarr sharding codec's, index_location "end". The gaps are
  * allowed by it and keep uncompressed inner chunks aligned. All inner chunks
  * are always there: in an incomplete chunk they are padded with the fill value.
+ *
+ * A file that replaces another is at least as long. A reader that takes the old
+ * file's index and then reads from the new one (zarr-python opens a shard twice)
+ * so always finds bytes there, which the checksum tells apart; beyond the end of
+ * a file zarr-python would see the fill value.
  *
  * Format 2: each inner chunk in a file of its own, data/0.<j>.<k>, and the side
  * table in data/.side/<k>, which is written last: the chunk is there when that

@@ -112,6 +112,14 @@ static int rename_at(void *ctx, int from_dir, const char *from, int to_dir, cons
 	       -fault->error : sde__io_posix.rename_at(NULL, from_dir, from, to_dir, to);
 }
 
+static int rename_new_at(void *ctx, int from_dir, const char *from, int to_dir, const char *to)
+{
+	struct fault_io *fault = ctx;
+
+	return fails(fault, "rename_new_at", from, 0) ?
+	       -fault->error : sde__io_posix.rename_new_at(NULL, from_dir, from, to_dir, to);
+}
+
 static int exchange_at(void *ctx, int a_dir, const char *a, int b_dir, const char *b)
 {
 	struct fault_io *fault = ctx;
@@ -289,7 +297,8 @@ void fault_io_init(struct fault_io *fault)
 	fault->io = (struct sde__io){
 		.ctx = fault, .open_at = open_at, .close = close_handle,
 		.make_directory_at = make_directory_at, .remove_at = remove_at,
-		.rename_at = rename_at, .exchange_at = exchange_at, .stat_at = stat_at,
+		.rename_at = rename_at, .rename_new_at = rename_new_at,
+		.exchange_at = exchange_at, .stat_at = stat_at,
 		.stat = stat_handle, .list = list, .pread = pread_handle,
 		.pwrite = pwrite_handle, .sync = sync_handle, .allocate = allocate, .map = map,
 		.unmap = unmap, .sync_map = sync_map, .populate = populate, .lock = lock,

@@ -268,7 +268,7 @@ static void a_random_run_equals_its_twin(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 80; seed++) {
-		print_message("# seed %d\n", (int)seed);
+		print_message("# seed %d\n", (int)seed);	/* shown only of a failure */
 		random_run(seed * 7919, true, 50);
 		assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(),
 						     "run.zarr"), 0);
@@ -280,7 +280,7 @@ static void a_random_run_with_threads_equals_its_twin(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 40; seed++) {
-		print_message("# seed %d\n", (int)seed);
+		print_message("# seed %d\n", (int)seed);	/* shown only of a failure */
 		random_run(seed * 104729, false, 50);
 		assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(),
 						     "run.zarr"), 0);
