@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Assembling and writing one chunk's file: see shard.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "shard.h"
 
 #include "crc32c.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,8 +63,8 @@ int sde__shard_init(struct sde__shard *shard, const struct sde__home *home,
 	shard->encoded = aligned_alloc(ALIGN, all);
 	shard->size = calloc((size_t)shard->inner_count, sizeof(*shard->size));
 	shard->table = malloc(index_bytes(shard->inner_count));
-	/* side table and its gap, each inner chunk, a hole, the index */
-	shard->piece = calloc((size_t)shard->inner_count + 4, sizeof(*shard->piece));
+	/* side table and two gaps, each inner chunk, a hole, the index */
+	shard->piece = calloc((size_t)shard->inner_count + 5, sizeof(*shard->piece));
 	if (!shard->encoded || !shard->size || !shard->table || !shard->piece) {
 		sde__shard_free(shard);
 		return sde__fail(error, -ENOMEM, "out of memory: a chunk takes %zu bytes to encode",
@@ -107,41 +111,99 @@ int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw, struc
 				   inner, shard->index) : 0;
 }
 
+/* Where each inner chunk comes to lie, the first `gap` bytes behind the side table. */
+static uint64_t lay_out(struct sde__shard *shard, uint64_t gap)
+{
+	uint64_t offset = align(shard->side.size) + gap;
+
+	for (uint64_t i = 0; i < shard->inner_count; i++) {
+		shard->table[2 * i] = offset;
+		shard->table[2 * i + 1] = shard->size[i];
+		offset += align(shard->size[i]);
+	}
+	return offset;
+}
+
 /*
- * Lay the parts out one behind the other, in `least` bytes or more; returns the
- * number of pieces.
+ * Would the old index find another inner chunk than its own whole in the new
+ * file? Offsets rise in both.
  */
-static size_t assemble(struct sde__shard *shard, uint64_t least, uint64_t *file_size)
+static bool misleads(const uint64_t *old, const uint64_t *table, uint64_t count)
+{
+	for (uint64_t i = 0, j = 0; i < count && j < count; ) {
+		if (old[2 * i] == table[2 * j] && old[2 * i + 1] == table[2 * j + 1] && i != j)
+			return true;
+		if (old[2 * i] < table[2 * j])
+			i++;
+		else
+			j++;
+	}
+	return false;
+}
+
+/* The pieces of the file, in `least` bytes or more; returns their number. */
+static size_t assemble(struct sde__shard *shard, uint64_t gap, uint64_t offset, uint64_t least,
+		       uint64_t *file_size)
 {
 	static const unsigned char zeros[ALIGN];
+	const size_t side = shard->side.size, tail = index_bytes(shard->inner_count);
 	struct sde__piece *p = shard->piece;
-	uint64_t offset = 0;
 	uint32_t crc;
 
-	*p++ = (struct sde__piece){ shard->side.bytes, shard->side.size };
-	*p++ = (struct sde__piece){ zeros, align(shard->side.size) - shard->side.size };
-	offset = align(shard->side.size);
+	*p++ = (struct sde__piece){ shard->side.bytes, side };
+	*p++ = (struct sde__piece){ zeros, align(side) - side };
+	*p++ = (struct sde__piece){ NULL, (size_t)gap };
 	for (uint64_t i = 0; i < shard->inner_count; i++) {
 		const size_t size = shard->size[i], room = align(size);
 
-		shard->table[2 * i] = offset;
-		shard->table[2 * i + 1] = size;
 		/* the gap lies behind the part in memory, too */
 		memset(shard->encoded + i * shard->part + size, 0, room - size);
 		*p++ = (struct sde__piece){ shard->encoded + i * shard->part, room };
-		offset += room;
 	}
-	if (offset + index_bytes(shard->inner_count) < least) {
-		const size_t hole = (size_t)(least - offset) - index_bytes(shard->inner_count);
-
-		*p++ = (struct sde__piece){ NULL, hole };
-		offset += hole;
+	if (offset + tail < least) {
+		*p++ = (struct sde__piece){ NULL, (size_t)(least - tail - offset) };
+		offset = least - tail;
 	}
 	crc = sde__crc32c(0, shard->table, (size_t)shard->inner_count * 16);
 	memcpy(shard->table + 2 * shard->inner_count, &crc, 4);
-	*p++ = (struct sde__piece){ shard->table, index_bytes(shard->inner_count) };
-	*file_size = offset + index_bytes(shard->inner_count);
+	*p++ = (struct sde__piece){ shard->table, tail };
+	*file_size = offset + tail;
 	return (size_t)(p - shard->piece);
+}
+
+/* The index of an open chunk file, malloc'd; NULL if it is too short to have one. */
+static int read_index(const struct sde__shard *shard, int fd, uint64_t **table, uint64_t *size)
+{
+	const struct sde__io *io = shard->home->io;
+	const size_t bytes = index_bytes(shard->inner_count);
+	struct sde__stat st;
+	int ret;
+
+	ret = io->stat(io->ctx, fd, &st);
+	if (ret)
+		return ret;
+	*size = st.size;
+	if (st.size < bytes)
+		return 0;
+	*table = malloc(bytes);
+	return *table ? sde__io_read_all(io, fd, *table, bytes, st.size - bytes) : -ENOMEM;
+}
+
+/* Index and size of the file that is to be replaced: NULL and 0 if there is none. */
+static int old_index(const struct sde__shard *shard, const char *name, uint64_t **table,
+		     uint64_t *size)
+{
+	const struct sde__io *io = shard->home->io;
+	int fd, ret, closed;
+
+	*table = NULL;
+	*size = 0;
+	fd = io->open_at(io->ctx, shard->home->shards, name, O_RDONLY);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	ret = read_index(shard, fd, table, size);
+	closed = io->close(io->ctx, fd);
+	return ret ? ret : closed;
 }
 
 static int write_v3(struct sde__shard *shard, bool durable, uint64_t *file_size,
@@ -150,15 +212,21 @@ static int write_v3(struct sde__shard *shard, bool durable, uint64_t *file_size,
 	const struct sde__home *home = shard->home;
 	const struct sde__io *io = home->io;
 	char name[SDE__SHARD_NAME_SIZE];
-	struct sde__stat old = { 0 };
+	uint64_t *old, least, end, gap = 0;
 	size_t pieces;
 	int ret;
 
 	sde__shard_name(name, shard->index);
-	ret = io->stat_at(io->ctx, home->shards, name, &old);
-	if (ret && ret != -ENOENT)
-		return sde__fail_why(error, ret, "cannot stat chunk 'data/c/0/0/%s'", name);
-	pieces = assemble(shard, old.size, file_size);
+	ret = old_index(shard, name, &old, &least);
+	if (ret) {
+		free(old);
+		return sde__fail_why(error, ret, "cannot read chunk 'data/c/0/0/%s'", name);
+	}
+	end = lay_out(shard, gap);
+	while (old && misleads(old, shard->table, shard->inner_count))
+		end = lay_out(shard, gap += ALIGN);
+	free(old);
+	pieces = assemble(shard, gap, end, least, file_size);
 	ret = sde__io_replace(io, home->shards, name, shard->piece, pieces, durable);
 	if (!ret && durable)
 		ret = io->sync(io->ctx, home->shards);

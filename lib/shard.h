@@ -4,7 +4,7 @@
  *
  * Format 3: a shard, data/c/0/0/<k>.
  *
- *	side table	see side.h; zeros up to a multiple of 64
+ *	side table	see side.h; zeros up to a multiple of 64, or further
  *	inner chunk 0	encoded (codec.h); zeros up to a multiple of 64
  *	...
  *	inner chunk W/n - 1
@@ -15,10 +15,11 @@
  * allowed by it and keep uncompressed inner chunks aligned. All inner chunks
  * are always there: in an incomplete chunk they are padded with the fill value.
  *
- * A file that replaces another is at least as long. A reader that takes the old
- * file's index and then reads from the new one (zarr-python opens a shard twice)
- * so always finds bytes there, which the checksum tells apart; beyond the end of
- * a file zarr-python would see the fill value.
+ * A reader may take the index of a file that save replaces and then read from the
+ * new one (zarr-python opens a shard twice). It must see a wrong checksum then,
+ * never other numbers. So a file that replaces another is at least as long (beyond
+ * its end zarr-python would see the fill value), and no inner chunk has the offset
+ * and size that a different one had: the gap in front of the first grows instead.
  *
  * Format 2: each inner chunk in a file of its own, data/0.<j>.<k>, and the side
  * table in data/.side/<k>, which is written last: the chunk is there when that

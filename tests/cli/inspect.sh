@@ -54,15 +54,17 @@ for expression in sys.argv[2:]:
 END
 }
 
-# flip FILE: one bit in its middle
+# flip FILE: one bit in the middle of a shard's only inner chunk, whose offset and
+# size stand at its end, before a checksum
 flip()
 {
 	python3 - "$1" <<'END'
-import sys
+import struct, sys
 with open(sys.argv[1], "r+b") as file:
     data = file.read()
-    file.seek(len(data) // 2)
-    file.write(bytes([data[len(data) // 2] ^ 1]))
+    offset, size = struct.unpack("<QQ", data[-20:-4])
+    file.seek(offset + size // 2)
+    file.write(bytes([data[offset + size // 2] ^ 1]))
 END
 }
 

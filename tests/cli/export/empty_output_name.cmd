@@ -1,0 +1,1 @@
+sde-export s.zarr "" 2>&1

@@ -1,0 +1,4 @@
+sde-export missing.zarr o.npz 2>&1
+status=$?
+ls
+exit $status

@@ -1,0 +1,1 @@
+sde-export s.zarr o.npz --time 2>&1

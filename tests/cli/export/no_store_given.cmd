@@ -1,0 +1,1 @@
+sde-export --force 2>&1

@@ -1,0 +1,2 @@
+mkdir d
+sde-export d o.npz

@@ -1,0 +1,1 @@
+sde-export s.zarr o.npz p.npz 2>&1

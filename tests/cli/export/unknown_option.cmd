@@ -1,0 +1,1 @@
+sde-export --bogus s.zarr o.npz 2>&1

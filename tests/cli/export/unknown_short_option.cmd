@@ -1,0 +1,1 @@
+sde-export --force -xh s.zarr o.npz 2>&1

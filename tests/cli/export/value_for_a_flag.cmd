@@ -1,0 +1,1 @@
+sde-export --force=yes s.zarr o.npz 2>&1
