@@ -171,6 +171,9 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 	}
 	if (ret || upto <= reader->filed)
 		return ret;
+	/* a writer at work has no gap, unless it truncates just now */
+	if (first > reader->filed && locked)
+		return sde__fail(error, SDE_E_STALE, "'%s' is being truncated", reader->home.path);
 	if (first > reader->filed)
 		return sde__fail(error, SDE_E_HOLE,
 				 "'%s' lacks snapshots %" PRIu64 " to %" PRIu64

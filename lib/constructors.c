@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The public constructors and sde_npz_write: the real file system, threads on. */
 #include "npz_export.h"
+#include "npz_open.h"
 #include "numpy_storage.h"
 #include "zarr_config.h"
 #include "zarr_storage.h"
@@ -25,6 +26,10 @@ int sde_zarr_storage_resume(struct sde_storage **out, const char *save_directory
 int sde_storage_open(struct sde_storage **out, const char *path,
 		     const struct sde_open_options *options, struct sde_error *error)
 {
+	struct sde__stat st;
+
+	if (out && path && *path && !hooks.io->stat_at(hooks.io->ctx, -1, path, &st) && st.is_file)
+		return sde__npz_storage_open(out, path, options, hooks.io, error);
 	return sde__zarr_open(out, path, options, &hooks, error);
 }
 

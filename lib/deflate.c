@@ -40,8 +40,8 @@ const unsigned char sde__deflate_end[SDE__DEFLATE_END_SIZE] = { 0x03, 0x00 };
 /* From the middle of a block, for trials; one coarse code's share. A block that is
  * not larger than two has no trials: it is done in all ways that may pay. */
 #define SAMPLE ((size_t)64 << 10)
-/* What costs more time must gain more than 1 / 512 there. */
-#define GAIN_DIVISOR 512
+/* What costs more time must gain more than 1 / 1024 there. */
+#define GAIN_DIVISOR 1024
 /* A block that shrank by less than 1 / 8 is noise: no search is tried there. */
 #define NOISE_DIVISOR 8
 

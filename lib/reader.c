@@ -59,9 +59,12 @@ static int load_patiently(struct sde__reader *reader, bool locked_by_us, enum sd
 	int ret;
 
 	for (int tries = 0; ; tries++) {
-		ret = load(reader, locked_by_us, tries < TRIES, trust, log, error);
+		struct sde_error why = { 0 };
+
+		ret = load(reader, locked_by_us, tries < TRIES, trust, log, &why);
 		if (ret != SDE_E_STALE || tries == TRIES)
-			return ret;
+			return ret ? sde__fail(error, ret, "%s", why.text) : 0;
+		reader->ignored = 0;
 		sde__ring_reader_close(reader->ring);
 		reader->ring = NULL;
 		sde__metadata_clear(&reader->metadata);

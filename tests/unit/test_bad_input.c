@@ -975,19 +975,6 @@ static void resume_refuses_options_that_contradict_the_store(void **state)
 	twin_free(&twin);
 }
 
-static void numpy_storages_are_said_to_be_missing(void **state)
-{
-	struct sde_numpy_options options = SDE_NUMPY_OPTIONS_INIT;
-	struct sde_storage *storage = (struct sde_storage *)&options;
-	struct sde_error error = { 0 };
-
-	(void)state;
-	assert_int_equal(sde_numpy_storage_create(&storage, &ensemble, &options, &error),
-			 SDE_E_UNSUPPORTED);
-	assert_null(storage);
-	twin_assert_sentence(error.text, NULL, NULL);
-}
-
 /* ------------------------------------------------------------------------
  * A full disk
  */
@@ -1145,7 +1132,6 @@ int main(void)
 		SCRATCH_TEST(a_chunk_file_in_the_wrong_place_is_corrupt),
 		SCRATCH_TEST(a_damaged_time_block_is_named),
 		SCRATCH_TEST(resume_refuses_options_that_contradict_the_store),
-		SCRATCH_TEST(numpy_storages_are_said_to_be_missing),
 		SCRATCH_TEST(a_full_disk_costs_nothing),
 		SCRATCH_TEST(a_limit_on_the_size_of_files_costs_nothing),
 	};
