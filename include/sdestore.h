@@ -160,8 +160,8 @@ enum sde_codec {
  * chunk may see wrong numbers instead of an error.
  */
 enum sde_checksum {
-	SDE_CHECKSUM_DEFAULT = 0,	/* on */
-	SDE_CHECKSUM_ON = 1,
+	SDE_CHECKSUM_DEFAULT = 0,	/* on; off in Zarr format 2, which has no place for it */
+	SDE_CHECKSUM_ON = 1,		/* SDE_E_UNSUPPORTED with zarr_format 2 */
 	SDE_CHECKSUM_OFF = 2
 };
 
@@ -214,10 +214,13 @@ struct sde_zarr_options {
 	uint64_t stride;
 	/* T, snapshots a chunk; default: about 16 MiB a chunk */
 	uint64_t chunk_size;
-	/* n, trajectories an inner chunk; default: about 512 KiB an inner chunk;
-	 * a multiple of 8 compresses best. An inner chunk is at most 2 GiB */
+	/* n, trajectories an inner chunk; default: about 512 KiB an inner chunk
+	 * (format 3); a multiple of 8 compresses best. An inner chunk is at most 2 GiB */
 	uint64_t trajectories_per_chunk;
-	/* Zarr storage specification; default and only choice today 3 */
+	/* Zarr storage specification: 3, the default, or 2 for readers that know
+	 * no other (zarr-python 2, GDAL 3.6). In format 2 every inner chunk
+	 * is a file, trajectories_per_chunk defaults to all of them (or about
+	 * 64 MiB), and there are no checksums: damage may go unseen */
 	unsigned zarr_format;
 	enum sde_codec codec;
 	enum sde_checksum checksum;
@@ -357,6 +360,9 @@ int sde_numpy_storage_create(struct sde_storage **out,
  * nothing; of a running or crashed store it sees the snapshots that are still
  * in the ring. Its number of snapshots is that of the moment of opening.
  *
+ * A regular file is taken as a NumPy .npz with members time, data and perhaps
+ * iteration (ours, or PySDE's): a storage of kind "numpy".
+ *
  * -ENOENT, SDE_E_NOT_STORE, SDE_E_CORRUPT, SDE_E_VERSION. A chunk file that is
  * missing is found when it is read (SDE_E_HOLE), or by sde_storage_verify; only
  * the incomplete last one is looked at here.
@@ -465,7 +471,7 @@ struct sde_storage_info {
 	uint64_t stride;
 	uint64_t chunk_size;		/* T */
 	uint64_t trajectories_per_chunk; /* n */
-	enum sde_codec codec;		/* never DEFAULT */
+	enum sde_codec codec;		/* DEFAULT where there are no chunks */
 	enum sde_checksum checksum;
 	unsigned keepbits;
 	unsigned state_capacity;

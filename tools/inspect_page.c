@@ -99,7 +99,8 @@ static void put_ranges(FILE *out, const struct inspect_report *report)
 		text_puts(out, report->time_units);
 	}
 	putc('\n', out);
-	if (info->committed)
+	/* PySDE's npz files have none */
+	if (info->committed && info->first_iteration >= 0)
 		line(out, "iteration", "%" PRId64 " to %" PRId64 ", stride %" PRIu64,
 		     info->first_iteration, info->last_iteration, info->stride);
 	else
@@ -186,12 +187,14 @@ void inspect_page(FILE *out, const struct inspect_report *report)
 	put_data(out, info);
 	put_snapshots(out, info);
 	put_ranges(out, report);
-	put_chunks(out, info);
+	if (info->zarr_format)
+		put_chunks(out, info);
 	put_bytes(out, info);
 	if (info->state_capacity)
 		line(out, "state", "up to %u bytes a snapshot", info->state_capacity);
-	line(out, "run", "%s, truncated %" PRIu64 " time%s", info->run, info->epoch,
-	     info->epoch == 1 ? "" : "s");
+	if (info->zarr_format)
+		line(out, "run", "%s, truncated %" PRIu64 " time%s", info->run, info->epoch,
+		     info->epoch == 1 ? "" : "s");
 	fprintf(out, LABEL, "attributes");
 	emit_indented(out, report->attributes, INDENT / 2);
 	putc('\n', out);

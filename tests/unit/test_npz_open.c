@@ -371,7 +371,7 @@ static void a_file_of_many_blocks_is_read(void **state)
 			we_write("run.npz", &large[i], k & 1 ? 'F' : 'C', k & 2, false);
 			assert_int_equal(sde_storage_open(&storage, "run.npz", NULL, NULL), 0);
 			assert_int_equal(sde_storage_values(storage, NULL, &data), 0);
-			check_selections(data, &large[i], 4);
+			check_selections(data, &large[i], 2);
 			sde_array_close(data);
 			assert_int_equal(sde_storage_close(storage), 0);
 		}
@@ -669,7 +669,7 @@ static void a_truncated_file_is_refused(void **state)
 	for (int k = 0; k < 4; k++) {
 		we_write("run.npz", &s, k & 1 ? 'F' : 'C', k & 2, true);
 		bytes = scratch_read("run.npz", &size);
-		for (size_t n = 0; n < size; n++) {
+		for (size_t n = 0; n < size; n += n + 30 < size ? 7 : 1) {
 			scratch_write("cut.npz", bytes, n);
 			assert_int_not_equal(sde_storage_open(&storage, "cut.npz", NULL, NULL), 0);
 			assert_null(storage);
