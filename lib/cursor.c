@@ -63,6 +63,20 @@ static int check_stale(struct sde__reader *reader, struct sde_error *error)
 	return ret;
 }
 
+/*
+ * How many of the open file's snapshots are those of the reader's epoch. In a
+ * file of an earlier one they are as far as truncate left them, which is as far
+ * as was published then; behind that it has what was cut off.
+ */
+static uint64_t usable(const struct sde__cursor *cursor, uint64_t chunk)
+{
+	const struct sde__metadata *m = &cursor->reader->metadata;
+	const uint64_t first = chunk * m->geometry.chunk_size, count = cursor->file.side.count;
+	const uint64_t kept = m->snapshots > first ? m->snapshots - first : 0;
+
+	return cursor->file.side.epoch == m->epoch || kept > count ? count : kept;
+}
+
 /* Open chunk `chunk`'s file, which must hold its first `count` snapshots. */
 static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 		      struct sde_error *error)
@@ -71,7 +85,7 @@ static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 	struct sde_error why = { 0 };
 	int ret;
 
-	if (cursor->chunk == chunk && cursor->file.side.count >= count)
+	if (cursor->chunk == chunk && usable(cursor, chunk) >= count)
 		return 0;
 	cursor->chunk = NO_CHUNK;
 	cursor->indexed = cursor->sided = false;
@@ -81,9 +95,9 @@ static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 	if (!ret && cursor->file.side.epoch > reader->metadata.epoch)
 		ret = sde__fail(&why, SDE_E_CORRUPT, "'%s' is of epoch %" PRIu64 ", the store of %" PRIu64,
 				cursor->file.place, cursor->file.side.epoch, reader->metadata.epoch);
-	if (!ret && cursor->file.side.count < count)
-		ret = sde__fail(&why, SDE_E_CORRUPT, "'%s' holds %u snapshots, not %" PRIu64,
-				cursor->file.place, cursor->file.side.count, count);
+	if (!ret && usable(cursor, chunk) < count)
+		ret = sde__fail(&why, SDE_E_CORRUPT, "'%s' holds %" PRIu64 " snapshots, not %" PRIu64,
+				cursor->file.place, usable(cursor, chunk), count);
 	if ((ret == SDE_E_HOLE || ret == SDE_E_CORRUPT) && check_stale(reader, NULL) == SDE_E_STALE)
 		return check_stale(reader, error);
 	if (ret)

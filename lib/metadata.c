@@ -303,6 +303,7 @@ int sde__metadata_write(const struct sde__metadata *metadata,
 			struct sde_error *error)
 {
 	json_t *json;
+	size_t flags;
 	int status;
 
 	*text = NULL;
@@ -310,7 +311,9 @@ int sde__metadata_write(const struct sde__metadata *metadata,
 	if (status)
 		return status;
 	json = sde__metadata_form(metadata->zarr_format)->document(metadata, document);
-	status = json ? sde__json_text(json, SDE__JSON_INDENTED, text) : -ENOMEM;
+	/* zarr-python 2 reads its metadata as ASCII and nothing else */
+	flags = SDE__JSON_INDENTED | (metadata->zarr_format == 2 ? JSON_ENSURE_ASCII : 0);
+	status = json ? sde__json_text(json, flags, text) : -ENOMEM;
 	json_decref(json);
 	if (status)
 		return sde__fail_why(error, status, "cannot write the metadata");

@@ -284,6 +284,39 @@ elsewhere_progress_writes_nothing()
 	status 1 grep verifying page
 }
 
+an_npz_file_is_looked_at_like_a_store()
+{
+	store_writer s.zarr 4 12 close
+	sde-export s.zarr run.npz
+	sde-inspect --json s.zarr >expected
+	status 0 sde-inspect --json --verify run.npz >j
+	json j 'j["kind"] == "numpy"' 'j["state"] == "closed"' 'j["verify"]["ok"]' \
+		'[(j[k], j["time"]["last"]) for k in ("shape", "dtype", "iteration")] ==
+		 [(e[k], e["time"]["last"]) for e in [json.load(open("expected"))]
+		  for k in ("shape", "dtype", "iteration")]'
+	status 0 sde-inspect run.npz >page
+	grep "^run.npz: numpy, closed" page
+}
+
+a_damaged_npz_file_is_damage()
+{
+	store_writer s.zarr 4 12 close
+	sde-export --store s.zarr run.npz
+	python3 - <<'END'
+with open("run.npz", "r+b") as file:
+    data = bytearray(file.read())
+    # the last number of data, before a directory of three entries
+    data[data.index(b"PK\1\2") - 1] ^= 1
+    file.seek(0)
+    file.write(data)
+END
+	status 3 sde-inspect --json --verify run.npz >j
+	json j 'len(j["verify"]["damage"]) == 1' \
+		'j["verify"]["damage"][0]["code"] == "SDE_E_CORRUPT"'
+	head -c 1000 run.npz >cut.npz
+	status 3 sde-inspect cut.npz
+}
+
 # ---------------------------------------------------------------------------
 
 for file in "$here"/inspect/*.cmd; do

@@ -272,8 +272,16 @@ static struct sde_storage *begin(const struct run *run, uint64_t *random, uint64
 	return storage;
 }
 
+static void pause_ns(uint64_t ns)
+{
+	const struct timespec t = { (time_t)(ns / 1000000000), (long)(ns % 1000000000) };
+
+	nanosleep(&t, NULL);
+}
+
+/* With `copy` by store, else by reserve, and `dally` ns in a half-filled slot. */
 static void store_one(const struct run *run, struct sde_storage *storage, enum sde_layout layout,
-		      uint64_t index, bool copy)
+		      uint64_t index, bool copy, uint64_t dally)
 {
 	static uint64_t values[VALUES_MAX];
 	unsigned char state[STATE_MAX];
@@ -296,6 +304,10 @@ static void store_one(const struct run *run, struct sde_storage *storage, enum s
 		ret = sde_storage_store(storage, double_of(time_bits(index)), values, iteration);
 	} else if (!ret) {
 		ret = sde_storage_reserve(storage, iteration, &slot);
+		if (!ret && dally) {
+			memset(slot, 0, item_size(run));
+			pause_ns(dally);
+		}
 		if (!ret)
 			fill(run, index, layout, slot);
 		if (!ret)
@@ -352,7 +364,8 @@ static _Noreturn void work(const struct run *run, enum phase target)
 			truncate_some(run, storage, &random, &count);
 		} else {
 			enter(STORE);
-			store_one(run, storage, layout, count++, below(&random, 2));
+			store_one(run, storage, layout, count++, below(&random, 2),
+				  target == STORE && !below(&random, 16) ? 100000 : 0);
 		}
 		if (ret)
 			give_up_on(storage, phase_name[page->phase], ret);
@@ -546,13 +559,6 @@ static void choose(struct run *run, uint64_t number, uint64_t *random)
 	run->total = 1 + below(random, 60 * o->chunk_size);
 	if (run->total > SNAPSHOTS_MAX)
 		run->total = SNAPSHOTS_MAX;
-}
-
-static void pause_ns(uint64_t ns)
-{
-	const struct timespec t = { (time_t)(ns / 1000000000), (long)(ns % 1000000000) };
-
-	nanosleep(&t, NULL);
 }
 
 /* 0 to about 30 ms, every order of magnitude from 1 us alike. */

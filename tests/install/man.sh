@@ -4,31 +4,24 @@
 # The manual pages: well formed, true to the headers and the version script, and
 # their programs compile and do what the page says. man_pages.py reads them.
 #
-# Environment: BUILD, SRCDIR (see tests/run), CC and the like. Speaks TAP.
+# Environment: see tests/install/tap. Speaks TAP.
 
 # shellcheck disable=SC2317	# the tests are called by name
-# shellcheck source=tests/cli/tap
-. "${SRCDIR:-$(cd "$(dirname "$0")/../.." && pwd)}/tests/cli/tap"
+# shellcheck source=tests/install/tap
+. "${SRCDIR:-$(cd "$(dirname "$0")/../.." && pwd)}/tests/install/tap"
+
+destdir=$work/destdir
 
 check()
 {
 	python3 -B "$SRCDIR/tests/install/man_pages.py" "$SRCDIR" check "$@"
 }
 
-# What a program is linked with beside the static library: sdestore.pc says it.
+# What a program is linked with beside the static library: the installed
+# sdestore.pc says it.
 libraries()
 {
-	sed -e 's|@prefix@|/|' -e "s|@libdir@|$BUILD|" -e "s|@includedir@|$SRCDIR/include|" \
-		-e 's|@VERSION@|0|' "$SRCDIR/sdestore.pc.in" >sdestore.pc
-	if command -v "${PKG_CONFIG:-pkg-config}" >/dev/null; then
-		PKG_CONFIG_PATH=. "${PKG_CONFIG:-pkg-config}" --static --libs sdestore |
-			sed 's/-lsdestore//'
-	else
-		sed -n 's/^Libs.private://p' sdestore.pc
-		# modules that are named unlike their library
-		sed -n 's/^Requires.private://p' sdestore.pc |
-			sed -e 's/\([a-z][a-z0-9]*\)/-l\1/g' -e 's/-llib/-l/g'
-	fi
+	sed -n 's/^Libs.private://p' "$destdir/p/lib/pkgconfig/sdestore.pc"
 }
 
 # compile NAME: NAME.c, a program of a page
@@ -175,8 +168,7 @@ the_example_of_resume_goes_on()
 
 every_name_is_installed_and_uninstalled()
 {
-	make=$(command -v gmake || echo make)
-	"$make" -f "$SRCDIR/Makefile" prefix=/p DESTDIR="$PWD/d" install-man
+	run_make prefix=/p DESTDIR="$PWD/d" install-man
 	# shellcheck disable=SC2013
 	for name in $(sed -n 's/^[[:space:]]*\(sde_[a-z0-9_]*\);$/\1/p' "$SRCDIR/lib/sdestore.map"); do
 		page=d/p/share/man/man3/$name.3
@@ -184,7 +176,7 @@ every_name_is_installed_and_uninstalled()
 		sed '/^.Nd/q' "$page" | grep "^.Nm $name\\( ,\\)*$"
 	done
 	[ -f d/p/share/man/man7/sdestore.7 ]
-	"$make" -f "$SRCDIR/Makefile" prefix=/p DESTDIR="$PWD/d" uninstall
+	run_make prefix=/p DESTDIR="$PWD/d" uninstall
 	find d ! -type d >left
 	cat left
 	[ ! -s left ]
@@ -192,6 +184,11 @@ every_name_is_installed_and_uninstalled()
 
 # ---------------------------------------------------------------------------
 
+if ! run_make prefix=/p DESTDIR="$destdir" install >"$work/install.log" 2>&1; then
+	sed 's/^/# /' "$work/install.log"
+	echo 'Bail out! make install fails'
+	exit 1
+fi
 if command -v mandoc >/dev/null; then
 	test_that mandoc_has_nothing_to_say_about_the_pages
 else

@@ -162,6 +162,7 @@ def check_members():
     belongs = {"sde_ensemble": "sde_zarr_storage_create.3",
                "sde_zarr_options": "sde_zarr_storage_create.3",
                "sde_numpy_options": "sde_numpy_storage_create.3",
+               "sde_npz_options": "sde_npz_write.3",
                "sde_open_options": "sde_storage_open.3",
                "sde_storage_info": "sde_storage_info.3", "sde_verify": "sde_storage_info.3",
                "sde_backend": "sde_storage_derive.3",

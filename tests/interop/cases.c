@@ -52,10 +52,10 @@
 	"\"list\": [1, null, true, \"\xc3\xa9\"], \"text\": \"a \\\"quoted\\\" \\\\ \\n line\"}"
 
 enum name { ID, FLOAT, D, N, INNER, T, STRIDE, CODEC, CHECKSUM, LAYOUT, STATE, SYNC, UNITS,
-	    ATTRIBUTED, VALUES, NAMES };
+	    ATTRIBUTED, VALUES, FORMAT, NAMES };
 static const char *const names[NAMES] = {
 	"case", "float", "d", "N", "n", "T", "stride", "codec", "checksum", "layout", "state",
-	"sync", "units", "attributes", "values",
+	"sync", "units", "attributes", "values", "format",
 };
 enum { HASH, SPECIAL, CONSTANT, COLUMNS };	/* values= */
 
@@ -182,6 +182,7 @@ static struct sde_storage *begin(const struct specification *s, bool resume)
 	struct sde_error error = { 0 };
 	int ret;
 
+	o.zarr_format = (unsigned)s->number[FORMAT];
 	o.chunk_size = s->number[T];
 	o.trajectories_per_chunk = s->number[INNER];
 	o.stride = s->number[STRIDE];

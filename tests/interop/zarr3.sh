@@ -48,4 +48,11 @@ fi
 	rm -rf "$environment"
 	skip "zarr-python 3 does not load: $(tail -n 1 log | tr -d '#')"
 }
-exec "$environment/bin/python" "$here/zarr3.py" "$BUILD/tests/interop/cases"
+# Hundreds of small stores: in memory where there is room, for there they cost no sync.
+if [ "$(df -kP /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')" -ge 1048576 ] 2>/dev/null &&
+		work=$(mktemp -d /dev/shm/sdestore.XXXXXX 2>/dev/null); then
+	trap 'cd / && rm -rf "$work"' EXIT
+	trap 'exit 143' HUP INT TERM
+	cd "$work" || exit 1
+fi
+"$environment/bin/python" "$here/zarr3.py" "$BUILD/tests/interop/cases"

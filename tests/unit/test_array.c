@@ -273,6 +273,24 @@ static void numbers_that_overflow_are_refused(void **state)
 	sde_array_close(array);
 }
 
+static void any_step_reaches_one_element(void **state)
+{
+	static const double x[2][3] = { { 1, 2, 3 }, { 4, 5, 6 } };
+	static const uint64_t shape[2] = { 2, 3 }, start[2] = { 1, 2 }, count[2] = { 1, 1 };
+	static const uint64_t step[2] = { UINT64_MAX, (uint64_t)1 << 63 };
+	static const int64_t strides[2] = { sizeof(x[0]), sizeof(x[0][0]) };
+	struct sde_array *array;
+	double out;
+
+	(void)state;
+	assert_int_equal(sde_array_wrap(&array, x, SDE_FLOAT64, 2, shape, strides, NULL, NULL), 0);
+	assert_int_equal(sde_array_read(array, start, count, step, &out, sizeof(out)), 0);
+	assert_true(out == 6);
+	assert_int_equal(sde_array_read(array, start, NULL, step, &out, sizeof(out)), 0);
+	assert_true(out == 6);
+	sde_array_close(array);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +302,7 @@ int main(void)
 		cmocka_unit_test(a_map_of_wrapped_memory_is_that_memory),
 		cmocka_unit_test(a_handle_keeps_the_sentence_of_its_last_failure),
 		cmocka_unit_test(numbers_that_overflow_are_refused),
+		cmocka_unit_test(any_step_reaches_one_element),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -95,7 +95,10 @@ static void choose_options(struct run *run)
 
 	o->trajectories_per_chunk = 1 + twin_below(&run->seed, most);
 	o->codec = (enum sde_codec)twin_below(&run->seed, 4);
-	o->checksum = (enum sde_checksum)twin_below(&run->seed, 3);
+	o->zarr_format = (unsigned)twin_below(&run->seed, 4) ? 3 : 2;
+	/* format 2 has no checksums */
+	o->checksum = o->zarr_format == 2 ? SDE_CHECKSUM_DEFAULT :
+		      (enum sde_checksum)twin_below(&run->seed, 3);
 	o->state_capacity = twin_below(&run->seed, 2) ? 0 : 1 + (unsigned)twin_below(&run->seed, 64);
 	o->sync = policies[twin_below(&run->seed, 6)];
 	o->sync_interval_ms = 1 + (unsigned)twin_below(&run->seed, 5);
@@ -262,6 +265,38 @@ static void random_run(uint64_t seed, bool synchronous, int steps)
 		check_all(&run);
 	}
 	end(&run);
+}
+
+/*
+ * A handle taken after a truncate has read from the old file what that kept; for
+ * the rest of the chunk, once it left the ring, only the new file will do.
+ */
+static void a_chunk_that_was_cut_is_read_from_its_new_file(void **state)
+{
+	(void)state;
+	for (unsigned format = 2; format <= 3; format++) {
+		struct run run;
+		struct twin_view *view = &run.view[0];
+
+		begin(&run, 77 + format, 2, 16, SDE_FLOAT64, 7);
+		run.options.zarr_format = format;
+		run.options.segments = 2;
+		create(&run);
+		twin_store(&run.twin, run.storage, 11);
+		twin_assert_ok(sde_storage_truncate(run.storage, 5), "truncate");
+		run.epoch++;
+		twin_truncate(&run.twin, 5);
+		twin_store(&run.twin, run.storage, 9);
+		twin_view_take(&run.twin, run.storage, view);
+		for (int i = 0; i < 20; i++)
+			twin_view_check(&run.twin, view, 1);
+		twin_store(&run.twin, run.storage, 8);
+		for (int i = 0; i < 20; i++)
+			twin_view_check(&run.twin, view, 1);
+		end(&run);
+		assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(),
+						     "run.zarr"), 0);
+	}
 }
 
 static void a_random_run_equals_its_twin(void **state)
@@ -668,6 +703,7 @@ static void no_descriptor_is_left_open(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		SCRATCH_TEST(a_chunk_that_was_cut_is_read_from_its_new_file),
 		SCRATCH_TEST(a_random_run_equals_its_twin),
 		SCRATCH_TEST(a_random_run_with_threads_equals_its_twin),
 		SCRATCH_TEST(a_save_is_right_at_every_position),

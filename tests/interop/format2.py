@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""What zarr-python reads from our stores of format 2, to the bit.
+
+    format2.py CASES	run with a Python that has zarr-python 2 or 3
+
+Stores, values and comparisons are those of zarr3.py. Speaks TAP.
+"""
+
+import itertools
+import sys
+import traceback
+
+import numpy as np
+import zarr
+
+import zarr3
+
+CASES = ("store:1", "store:3", "store:4", "store:9", "store:8,save,store:1,save,store:2",
+         "store:11,truncate:6,store:3", "")
+
+
+def groups(path):
+    """The store, opened in every way this zarr-python has."""
+    if zarr.__version__.startswith("2."):
+        return {"open_group": zarr.open_group(path, mode="r"),
+                "open_consolidated": zarr.open_consolidated(path, mode="r")}
+    return {f"use_consolidated={c}": zarr.open_group(path, mode="r", zarr_format=2, use_consolidated=c)
+            for c in (True, False)}
+
+
+def check(spec):
+    stamps = zarr3.stamps_after(spec["ops"])
+    for how, group in groups(spec["path"]).items():
+        assert set(group.array_keys()) == zarr3.ARRAYS, list(group.array_keys())
+        zarr3.check_arrays(how, spec, stamps, group)
+        assert list(group["data"].attrs["_ARRAY_DIMENSIONS"]) == ["dimension", "trajectory", "time"]
+        users = dict(group.attrs)
+        users.pop("sdestore")
+        assert users == (zarr3.ATTRIBUTES if spec["attributes"] else {}), users
+        assert group["time"].attrs.get("units") == ("s" if spec["units"] else None)
+
+
+def run(ops):
+    shapes = (dict(d=2, N=16, n=8), dict(d=1, N=21, n=8), dict(d=3, N=5, n=5), dict(d=2, N=24, n=0))
+    for codec, width, shape in itertools.product(zarr3.CODECS.values(), (64, 32), shapes):
+        spec = zarr3.specification(ops, codec=codec, checksum=0, format=2, values=1, state=24,
+                                   units=1, attributes=1, **{"float": width}, **shape)
+        zarr3.write([spec])
+        try:
+            check(spec)
+        except Exception:
+            print("# " + zarr3.label(spec))
+            raise
+
+
+def main():
+    zarr3.np, zarr3.CASES = np, sys.argv[1]
+    failed = False
+    print(f"# zarr-python {zarr.__version__}, numpy {np.__version__}")
+    for number, ops in enumerate(CASES, 1):
+        name = f"zarr-python {zarr.__version__[0]} reads format 2 after '{ops}'"
+        try:
+            run(ops)
+            print(f"ok {number} - {name}", flush=True)
+        except Exception:
+            failed = True
+            print(f"not ok {number} - {name}")
+            print("".join("# " + line + "\n" for line in traceback.format_exc().splitlines()),
+                  flush=True)
+    print(f"1..{len(CASES)}")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
