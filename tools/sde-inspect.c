@@ -9,20 +9,17 @@
 #define _GNU_SOURCE
 #endif
 
+#include "command_line.h"
 #include "inspect.h"
-#include "text.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 
 static const char usage[] =
 	"usage: sde-inspect [--json] [--verify] [--trust-ring] STORE\n";
 
-/* One literal a paragraph: C11 promises literals of 4095 characters only. */
 static const char *const help[] = {
 	"\n"
 	"Show what is in STORE, an sdestore directory that is running, crashed or\n"
@@ -60,9 +57,12 @@ static const char *const help[] = {
 	"not a finite number is null. If STORE cannot be opened, the members are\n"
 	"schema, path and error {code, number, text}. A later version may add members\n"
 	"but not change these.\n",
+	NULL
 };
 
-enum { OPTION_JSON = 256, OPTION_VERIFY, OPTION_TRUST_RING };
+static const struct tool tool = { "sde-inspect", usage, "hV", help };
+
+enum { OPTION_JSON = OPTION_FIRST, OPTION_VERIFY, OPTION_TRUST_RING };
 
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPTION_JSON },
@@ -78,55 +78,10 @@ struct command {
 	bool json, verify, trust_ring;
 };
 
-/* The sentences that go to standard error, whatever else is printed. */
-static void complain(const char *kind, const char *text)
-{
-	fprintf(stderr, "sde-inspect: %s", kind);
-	text_puts(stderr, text);
-	putc('\n', stderr);
-}
-
 static void warn(void *ctx, const char *message)
 {
 	(void)ctx;
-	complain("warning: ", message);
-}
-
-static enum status_exit bad_usage(const char *what, const char *object)
-{
-	fprintf(stderr, "sde-inspect: %s", what);
-	if (object) {
-		fputs(" '", stderr);
-		text_puts(stderr, object);
-		putc('\'', stderr);
-	}
-	fprintf(stderr, "\n%s", usage);
-	return STATUS_USAGE;
-}
-
-/*
- * The option getopt_long did not understand, as it was written. An unknown short
- * one is in optopt (and its argument may hold more of them); a long one that is
- * unknown, ambiguous or has a value is the argument before optind.
- */
-static enum status_exit bad_option(char *const argv[])
-{
-	char one[3] = { '-', (char)optopt, '\0' };
-	bool is_short = optopt > 0 && optopt < OPTION_JSON && optopt != 'h' && optopt != 'V';
-
-	return bad_usage("bad option", is_short ? one : argv[optind - 1]);
-}
-
-/* Everything on standard output has arrived, or the exit code says that not. */
-static enum status_exit finish_output(enum status_exit status)
-{
-	bool failed = ferror(stdout);
-
-	errno = 0;
-	if (!fclose(stdout) && !failed)
-		return status;
-	complain("cannot write standard output: ", strerror(errno ? errno : EIO));
-	return STATUS_IO;
+	tool_complain(&tool, "warning: ", message);
 }
 
 /* There is no report: say why, in both places. */
@@ -135,7 +90,7 @@ static enum status_exit fail(const struct command *command, int code, struct sde
 	if (error->code != code || !*error->text)
 		snprintf(error->text, sizeof(error->text), "%s", sde_strerror(code));
 	error->code = code;
-	complain("", error->text);
+	tool_complain(&tool, "", error->text);
 	if (command->json)
 		inspect_json_error(stdout, command->path, error);
 	return status_exit(code);
@@ -189,20 +144,6 @@ static enum status_exit inspect(const struct command *command)
 	return status;
 }
 
-static enum status_exit print_help(void)
-{
-	fputs(usage, stdout);
-	for (size_t i = 0; i < sizeof(help) / sizeof(help[0]); i++)
-		fputs(help[i], stdout);
-	return finish_output(STATUS_OK);
-}
-
-static enum status_exit print_version(void)
-{
-	printf("sde-inspect %s (libsdestore %s)\n", SDE_VERSION_STRING, sde_version());
-	return finish_output(STATUS_OK);
-}
-
 int main(int argc, char *argv[])
 {
 	struct command command = { 0 };
@@ -222,17 +163,17 @@ int main(int argc, char *argv[])
 			command.trust_ring = true;
 			break;
 		case 'h':
-			return (int)print_help();
+			return (int)tool_print_help(&tool);
 		case 'V':
-			return (int)print_version();
+			return (int)tool_print_version(&tool);
 		default:
-			return (int)bad_option(argv);
+			return (int)tool_bad_option(&tool, "bad option", argv);
 		}
 	}
 	if (optind == argc)
-		return (int)bad_usage("no store is given", NULL);
+		return (int)tool_bad_usage(&tool, "no store is given", NULL);
 	if (optind + 1 < argc)
-		return (int)bad_usage("unexpected argument", argv[optind + 1]);
+		return (int)tool_bad_usage(&tool, "unexpected argument", argv[optind + 1]);
 	command.path = argv[optind];
-	return (int)finish_output(inspect(&command));
+	return (int)tool_finish_output(&tool, inspect(&command));
 }
