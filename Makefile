@@ -274,6 +274,8 @@ demo: $(BUILD)/examples/double_well $(BUILD)/tools/sde-inspect ## simulate a dou
 	@echo "    print(g['data'].shape, g['time'][-1], g['data'][:, :, -1].mean())"
 
 .PHONY: tidy
+# Not the tests with cppcheck: it does not know that cmocka's assertions return
+# only if they hold, and complains of everything behind them.
 tidy: ## look for faults with clang-tidy and cppcheck
 	@clang-tidy --quiet --config-file=$(srcdir)/.clang-tidy $(all_src:%=$(srcdir)/%) -- \
 		-std=c11 -I$(srcdir)/include -I$(srcdir)/lib $(CPPFLAGS); \
@@ -281,7 +283,7 @@ tidy: ## look for faults with clang-tidy and cppcheck
 	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr \
 		--enable=warning,performance,portability --suppress=missingInclude \
 		--suppress=unmatchedSuppression -I $(srcdir)/include -I $(srcdir)/lib \
-		$(all_src:%=$(srcdir)/%) && exit $$tidy
+		$(patsubst %,$(srcdir)/%,$(filter-out tests/%,$(all_src))) && exit $$tidy
 
 # ---------------------------------------------------------------------------
 # Installing

@@ -172,28 +172,28 @@ int sde__inflater_open(struct sde__inflater **out, const struct sde__zip_place *
 	return 0;
 }
 
-int sde__inflater_read(struct sde__inflater *f, void *out, size_t n, struct sde_error *error)
+int sde__inflater_read(struct sde__inflater *inflater, void *out, size_t n, struct sde_error *error)
 {
 	int ret;
 
-	if (f->status)
-		return sde__fail(error, f->status, "reading '%s' of '%s' failed before",
-				 f->place.name, f->place.path);
-	if (n > f->raw_left)
-		return sde__fail(error, -ENODATA, "'%s' of '%s' ends before", f->place.name,
-				 f->place.path);
-	if (f->place.method == SDE__ZIP_DEFLATED)
-		ret = read_deflated(f, out, n, error);
+	if (inflater->status)
+		return sde__fail(error, inflater->status, "reading '%s' of '%s' failed before",
+				 inflater->place.name, inflater->place.path);
+	if (n > inflater->raw_left)
+		return sde__fail(error, -ENODATA, "'%s' of '%s' ends before", inflater->place.name,
+				 inflater->place.path);
+	if (inflater->place.method == SDE__ZIP_DEFLATED)
+		ret = read_deflated(inflater, out, n, error);
 	else
-		ret = read_file(f, out, n, error);
+		ret = read_file(inflater, out, n, error);
 	if (ret)
 		return ret;
-	f->crc = sde__crc32(f->crc, out, n);
-	f->raw_left -= n;
-	return f->raw_left || f->checked ? 0 : check_end(f, error);
+	inflater->crc = sde__crc32(inflater->crc, out, n);
+	inflater->raw_left -= n;
+	return inflater->raw_left || inflater->checked ? 0 : check_end(inflater, error);
 }
 
-int sde__inflater_skip(struct sde__inflater *f, uint64_t n, struct sde_error *error)
+int sde__inflater_skip(struct sde__inflater *inflater, uint64_t n, struct sde_error *error)
 {
 	unsigned char scratch[SCRATCH];
 	int ret;
@@ -201,17 +201,17 @@ int sde__inflater_skip(struct sde__inflater *f, uint64_t n, struct sde_error *er
 	do {
 		const size_t part = n < SCRATCH ? (size_t)n : SCRATCH;
 
-		ret = sde__inflater_read(f, scratch, part, error);
+		ret = sde__inflater_read(inflater, scratch, part, error);
 		n -= part;
 	} while (n && !ret);
 	return ret;
 }
 
-void sde__inflater_close(struct sde__inflater *f)
+void sde__inflater_close(struct sde__inflater *inflater)
 {
-	if (!f)
+	if (!inflater)
 		return;
-	if (f->has_z)
-		inflateEnd(&f->z);
-	free(f);
+	if (inflater->has_z)
+		inflateEnd(&inflater->z);
+	free(inflater);
 }

@@ -172,7 +172,7 @@ static uint64_t at_least_one(uint64_t n)
 static int write_fortran(struct export *e, const struct sde_array *data, struct sde_error *error)
 {
 	const uint64_t snapshot = e->count[0] * e->count[1] * e->item;
-	const uint64_t most = at_least_one(BLOCK / snapshot);
+	const uint64_t most = at_least_one(BLOCK / at_least_one(snapshot));
 	int ret = 0;
 
 	for (uint64_t m = 0, n; m < e->count[2] && !ret; m += n) {
@@ -188,8 +188,9 @@ static int write_fortran(struct export *e, const struct sde_array *data, struct 
 /* [d][n][m]: some trajectories at a time; a very long one in parts. */
 static int write_c(struct export *e, const struct sde_array *data, struct sde_error *error)
 {
-	const uint64_t times = e->count[2] < BLOCK / e->item ? e->count[2] : BLOCK / e->item;
-	const uint64_t rows = times < e->count[2] ? 1 : at_least_one(BLOCK / (times * e->item));
+	const uint64_t most = BLOCK / at_least_one(e->item);
+	const uint64_t times = e->count[2] < most ? e->count[2] : most;
+	const uint64_t rows = at_least_one(most / at_least_one(times));
 	int ret = 0;
 
 	for (uint64_t d = 0; d < e->count[0] && !ret; d++)

@@ -76,7 +76,7 @@ static int inflate_all(struct npz *npz, enum sde__npz_member member, void **out,
 {
 	const uint64_t bytes = sde__npz_array(npz->reader, member)->bytes;
 	struct sde__inflater *stream;
-	unsigned char *memory = bytes > PTRDIFF_MAX ? NULL : malloc((size_t)bytes);
+	unsigned char *memory = bytes > PTRDIFF_MAX ? NULL : malloc((size_t)bytes | 1);
 	int ret;
 
 	if (!memory)
@@ -392,7 +392,7 @@ static int map_file(struct npz *npz, const void **base, struct sde_error *error)
 		else
 			npz->map_size = size;
 	}
-	if (!ret)
+	if (npz->map)
 		*base = (const unsigned char *)npz->map + npz->data->offset;
 	pthread_mutex_unlock(&npz->lock);
 	return ret ? sde__fail_why(error, ret, "cannot map '%s'", npz->path) : 0;

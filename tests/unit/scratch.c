@@ -116,8 +116,10 @@ unsigned scratch_entries(const char *path)
 	struct dirent *e;
 	unsigned count = 0;
 
-	if (!stream)
+	if (!stream) {
 		fail_msg("cannot list '%s'", path);
+		return 0;
+	}
 	while ((e = readdir(stream)) != NULL)
 		count += strcmp(e->d_name, ".") && strcmp(e->d_name, "..");
 	closedir(stream);

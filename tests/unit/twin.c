@@ -338,8 +338,10 @@ static bool column_is_right(const struct twin_view *view, bool is_time, uint64_t
 
 		if (!memcmp(&out[k], right, 8))
 			continue;
-		print_error("wrong %s at %llu of M = %llu\n", is_time ? "time" : "iteration",
-			    (unsigned long long)(start + k * step), (unsigned long long)view->count);
+		print_error("wrong %s at %llu + %llu x %llu of M = %llu\n",
+			    is_time ? "time" : "iteration", (unsigned long long)start,
+			    (unsigned long long)k, (unsigned long long)step,
+			    (unsigned long long)view->count);
 		fail();
 	}
 	free(out);
