@@ -290,6 +290,8 @@ static int cache_new(struct data *data, struct sde_error *error)
 	const uint64_t most = cache_room(npz);
 	const uint64_t bytes = (npz->snapshots < most ? npz->snapshots : most) * npz->snapshot_bytes;
 
+	/* a snapshot at least, and that is not empty:
+	 * NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
 	data->cache = bytes > PTRDIFF_MAX ? NULL : malloc((size_t)bytes);
 	return data->cache ? 0 :
 	       sde__fail(error, -ENOMEM, "no memory for %" PRIu64 " bytes of snapshots of '%s'",
