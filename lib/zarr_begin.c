@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a Zarr storage comes to be: a new store built beside its name and put in
+ * place, or an old one locked, recovered and gone on with.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "zarr_state.h"
+
+#include "chunk_list.h"
+#include "recover.h"
+#include "storage.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int start_publisher(struct sde__zarr *z, struct sde_error *error)
+{
+	struct sde__publisher_config config = {
+		.io = z->io, .home = &z->home, .ring = z->ring, .metadata = &z->config.metadata,
+		.codec = z->config.codec, .sync = z->config.sync,
+		.sync_interval_ms = z->config.sync_interval_ms, .threads = z->config.threads,
+		.synchronous = z->synchronous,
+	};
+	const uint64_t chunks = (z->next + sde__zarr_chunk_size(z) - 1) / sde__zarr_chunk_size(z);
+	uint64_t files, bytes;
+	int ret;
+
+	memcpy(config.run, z->config.run, sizeof(config.run));
+	ret = sde__chunk_list_count(&z->home, &z->config.layout.geometry, chunks, &files, &bytes, error);
+	if (!ret)
+		ret = sde__publisher_start(&z->publisher, &config, error);
+	if (!ret)
+		sde__publisher_add_counts(z->publisher, files, bytes);
+	return ret;
+}
+
+static struct sde__zarr *zarr_new(const struct sde__zarr_hooks *hooks)
+{
+	struct sde__zarr *z = calloc(1, sizeof(*z));
+
+	if (!z)
+		return NULL;
+	z->io = hooks->io;
+	z->synchronous = hooks->synchronous;
+	sde__home_init(&z->home, z->io);
+	pthread_mutex_init(&z->lock, NULL);
+	return z;
+}
+
+static int make_state_buffers(struct sde__zarr *z, struct sde_error *error)
+{
+	const size_t room = (size_t)z->config.layout.state_capacity + 1;
+
+	z->pending = malloc(room);
+	z->last = malloc(room);
+	return z->pending && z->last ? 0 : sde__fail(error, -ENOMEM, "out of memory");
+}
+
+static int lay_ring(struct sde__zarr *z, struct sde_error *error)
+{
+	struct sde__ring_header header = { .layout = z->config.layout };
+
+	memcpy(header.run, z->config.run, sizeof(header.run));
+	return sde__ring_prepare(&z->ring, z->io, z->home.ring, &header, error);
+}
+
+/* ------------------------------------------------------------------------
+ * Create
+ */
+
+/* The store that is to be replaced: one of ours, and nobody's at the moment. */
+static int take_old(struct sde__home *old, const struct sde__home *home, struct sde_error *error)
+{
+	struct sde__metadata metadata = { 0 };
+	int ret;
+
+	ret = sde__home_open_old(old, home, error);
+	if (!ret)
+		ret = sde__documents_read(old, &metadata, error);
+	sde__metadata_clear(&metadata);
+	if (!ret)
+		ret = sde__home_enter(old, error);
+	return ret ? ret : sde__home_lock(old, error);
+}
+
+static int build(struct sde__zarr *z, const char *path, struct sde__home *old,
+		 struct sde_error *error)
+{
+	unsigned char run[16];
+	bool exists;
+	int ret;
+
+	ret = z->io->random(z->io->ctx, run, sizeof(run));
+	if (ret)
+		return sde__fail_why(error, ret, "no random numbers");
+	sde__zarr_config_set_run(&z->config, run);
+	ret = make_state_buffers(z, error);
+	z->home.format = z->config.metadata.zarr_format;
+	if (!ret)
+		ret = sde__home_build(&z->home, path, z->config.options.overwrite, &exists, error);
+	if (!ret && exists)
+		ret = take_old(old, &z->home, error);
+	if (!ret)
+		ret = sde__documents_create(&z->home, &z->config.metadata, sde__zarr_is_durable(z), error);
+	if (!ret)
+		ret = lay_ring(z, error);
+	if (!ret)
+		ret = sde__ring_enact(z->ring, 0, 0, 0, sde__zarr_is_durable(z), error);
+	if (!ret)
+		ret = start_publisher(z, error);
+	return ret ? ret : sde__home_settle(&z->home, exists ? old : NULL, error);
+}
+
+/* Build it, or leave everything as it was. */
+static int build_or_undo(struct sde__zarr *z, const char *path, struct sde_error *error)
+{
+	struct sde__home old;
+	int ret;
+
+	sde__home_init(&old, z->io);
+	ret = build(z, path, &old, error);
+	if (ret) {
+		sde__publisher_stop(z->publisher);
+		z->publisher = NULL;
+		sde__home_undo(&z->home);
+		sde__home_leave_idle_ring(&old);
+	}
+	sde__home_close(&old);
+	return ret;
+}
+
+int sde__zarr_create(struct sde_storage **out, const char *save_directory,
+		     const struct sde_ensemble *ensemble, const struct sde_zarr_options *options,
+		     const struct sde__zarr_hooks *hooks, struct sde_error *error)
+{
+	struct sde_derive_options derive = SDE_DERIVE_OPTIONS_INIT;
+	struct sde__zarr *z;
+	int ret;
+
+	if (!out)
+		return sde__fail(error, -EINVAL, "no place for the storage");
+	*out = NULL;
+	if (!save_directory || !*save_directory)
+		return sde__fail(error, -EINVAL, "no save_directory given");
+	z = zarr_new(hooks);
+	if (!z)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = sde__zarr_config_new(&z->config, ensemble, options, error);
+	if (ret)
+		goto fail;
+	sde__zarr_config_warn(&z->config);
+	derive.stride = z->config.metadata.stride;
+	derive.save_directory = save_directory;
+	derive.make_directory = z->config.options.make_directory;
+	derive.make_directory_ctx = z->config.options.make_directory_ctx;
+	/* makes the parent directories, so it comes before the store's own */
+	ret = sde_storage_derive(out, ensemble, &sde__zarr_backend, z, &derive, error);
+	if (ret)
+		goto fail;
+	ret = build_or_undo(z, save_directory, error);
+	if (!ret)
+		return 0;
+	sde__storage_disown(*out);
+	*out = NULL;
+fail:
+	sde__zarr_free(z);
+	return ret;
+}
+
+/* The store's own metadata against the options, under the lock. */
+static int reopen(struct sde__zarr *z, const char *path, struct sde__reader **reader,
+		  struct sde_error *error)
+{
+	int ret;
+
+	ret = sde__home_open(&z->home, path, error);
+	if (!ret)
+		/* says whether it is a store at all, before anything is made in it */
+		ret = sde__documents_read(&z->home, &z->config.metadata, error);
+	sde__metadata_clear(&z->config.metadata);
+	if (!ret)
+		ret = sde__home_enter(&z->home, error);
+	if (!ret)
+		ret = sde__home_lock(&z->home, error);
+	if (!ret)
+		ret = sde__reader_reopen(reader, &z->home, true, z->config.options.ring,
+					 &z->config.log, error);
+	if (ret)
+		return ret;
+	if ((*reader)->ignored)
+		return sde__fail(error, SDE_E_MISMATCH,
+				 "the ring of '%s' was copied here or is another store's, with %" PRIu64
+				 " snapshots: choose ring trust or discard", path, (*reader)->ignored);
+	return 0;
+}
+
+static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *reader,
+		     struct sde_error *error)
+{
+	struct sde__metadata metadata = { 0 };
+	uint64_t snapshots;
+	int ret;
+
+	ret = sde__documents_read(&z->home, &metadata, error);
+	if (!ret)
+		ret = sde__zarr_config_adopt(&z->config, &metadata, path, error);
+	sde__metadata_clear(&metadata);
+	if (ret)
+		return ret;
+	memcpy(z->config.run, reader->run, sizeof(z->config.run));
+	ret = make_state_buffers(z, error);
+	if (!ret)
+		ret = sde__recover(reader, &z->config, error);
+	if (ret)
+		return ret;
+	/* the old ring's files are still open in the reader, if it had any */
+	snapshots = z->next = z->config.metadata.snapshots;
+	ret = sde__zarr_remember(z, reader, snapshots, error);
+	if (!ret)
+		ret = lay_ring(z, error);
+	if (!ret)
+		ret = sde__zarr_refill(z, reader, snapshots, error);
+	if (!ret)
+		ret = sde__ring_enact(z->ring, snapshots - snapshots % sde__zarr_chunk_size(z),
+				      snapshots, z->config.metadata.epoch,
+				      sde__zarr_is_durable(z), error);
+	return ret ? ret : start_publisher(z, error);
+}
+
+int sde__zarr_resume(struct sde_storage **out, const char *save_directory,
+		     const struct sde_zarr_options *options,
+		     const struct sde__zarr_hooks *hooks, struct sde_error *error)
+{
+	struct sde_derive_options derive = SDE_DERIVE_OPTIONS_INIT;
+	struct sde__reader *reader = NULL;
+	struct sde_ensemble ensemble;
+	struct sde__zarr *z;
+	int ret;
+
+	if (!out)
+		return sde__fail(error, -EINVAL, "no place for the storage");
+	*out = NULL;
+	if (!save_directory || !*save_directory)
+		return sde__fail(error, -EINVAL, "no save_directory given");
+	z = zarr_new(hooks);
+	if (!z)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = sde__zarr_config_resumed(&z->config, options, error);
+	if (!ret)
+		ret = reopen(z, save_directory, &reader, error);
+	if (!ret)
+		ret = take_over(z, save_directory, reader, error);
+	sde__reader_unref(reader);
+	if (ret)
+		goto fail;
+	ensemble.dimension = z->config.layout.geometry.dimension;
+	ensemble.trajectories = z->config.layout.geometry.trajectories;
+	ensemble.dtype = z->config.layout.geometry.dtype;
+	derive.stride = z->config.metadata.stride;
+	ret = sde_storage_derive(out, &ensemble, &sde__zarr_backend, z, &derive, error);
+	if (!ret)
+		return 0;
+fail:
+	/* a closed store that could not be resumed is left as it was; a new ring
+	 * was laid only after all of the old one had been published */
+	if (z->ring)
+		sde__ring_remove_files(z->io, z->home.ring, NULL);
+	sde__home_leave_idle_ring(&z->home);
+	sde__zarr_free(z);
+	return ret;
+}

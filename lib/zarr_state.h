@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state of a Zarr storage that is open for storing, shared by the two files
+ * that make it: zarr_storage.c (what a running one does) and zarr_begin.c (how
+ * one comes to be: create, resume). Nobody else includes this.
+ */
+#ifndef SDE_LIB_ZARR_STATE_H
+#define SDE_LIB_ZARR_STATE_H
+
+#include "publisher.h"
+#include "zarr_config.h"
+#include "zarr_storage.h"
+
+#include <pthread.h>
+
+/* Facts that info shows while the producer changes them: relaxed atomics. */
+struct sde__zarr_facts {
+	uint64_t first_time, last_time;	/* bits of a double */
+	int64_t first_iteration, last_iteration;
+	uint64_t stalls, stalled_ns;
+};
+
+struct sde__zarr {
+	const struct sde__io *io;
+	bool synchronous;
+	struct sde__home home;
+	struct sde__zarr_config config;
+	struct sde__ring *ring;
+	struct sde__publisher *publisher;
+	uint64_t next;			/* index of the next snapshot */
+	uint64_t limit;			/* below it, slots are free for the taking */
+	uint64_t iteration;		/* of the reserved slot */
+	unsigned char *pending;		/* state of the next snapshot */
+	unsigned char *last;		/* state of the last one */
+	size_t pending_size, last_size;
+	struct sde_error broken;	/* truncate failed half way */
+	struct sde__zarr_facts facts;
+	pthread_mutex_t lock;		/* guards reader */
+	struct sde__reader *reader;	/* of the newest values */
+};
+
+static inline bool sde__zarr_is_durable(const struct sde__zarr *z)
+{
+	return z->config.sync != SDE_SYNC_NONE;
+}
+
+static inline uint64_t sde__zarr_chunk_size(const struct sde__zarr *z)
+{
+	return z->config.layout.geometry.chunk_size;
+}
+
+/* Time, iteration and state of the last of `snapshots`, from files or an old ring. */
+int sde__zarr_remember(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
+		       struct sde_error *error);
+
+/* The snapshots of an incomplete last chunk, back into their slots. */
+int sde__zarr_refill(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
+		     struct sde_error *error);
+
+/* Stops and frees all; publishes nothing. */
+void sde__zarr_free(struct sde__zarr *z);
+
+extern const struct sde_backend sde__zarr_backend;
+
+#endif
