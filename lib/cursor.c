@@ -63,6 +63,17 @@ static int check_stale(struct sde__reader *reader, struct sde_error *error)
 	return ret;
 }
 
+/* Only that is told: another failure to look is not what the caller failed with. */
+static bool is_stale(struct sde__reader *reader, struct sde_error *error)
+{
+	struct sde_error why = { 0 };
+
+	if (check_stale(reader, &why) != SDE_E_STALE)
+		return false;
+	sde__fail(error, SDE_E_STALE, "%s", why.text);
+	return true;
+}
+
 /*
  * How many of the open file's snapshots are those of the reader's epoch. In a
  * file of an earlier one they are as far as truncate left them, which is as far
@@ -98,8 +109,8 @@ static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 	if (!ret && usable(cursor, chunk) < count)
 		ret = sde__fail(&why, SDE_E_CORRUPT, "'%s' holds %" PRIu64 " snapshots, not %" PRIu64,
 				cursor->file.place, usable(cursor, chunk), count);
-	if ((ret == SDE_E_HOLE || ret == SDE_E_CORRUPT) && check_stale(reader, NULL) == SDE_E_STALE)
-		return check_stale(reader, error);
+	if ((ret == SDE_E_HOLE || ret == SDE_E_CORRUPT) && is_stale(reader, error))
+		return SDE_E_STALE;
 	if (ret)
 		return sde__fail(error, ret, "%s", why.text);
 	cursor->chunk = chunk;
@@ -124,8 +135,8 @@ static int need_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_err
 		return sde__fail(error, -ENOMEM, "out of memory");
 	ret = sde__shard_reader_inner(&cursor->file, inner, cursor->inner[inner], &why);
 	/* a file of its own may be of a later epoch than the side table */
-	if (cursor->reader->home.format == 2 && check_stale(cursor->reader, NULL) == SDE_E_STALE)
-		return check_stale(cursor->reader, error);
+	if (cursor->reader->home.format == 2 && is_stale(cursor->reader, error))
+		return SDE_E_STALE;
 	cursor->have[inner] = !ret;
 	return ret ? sde__fail(error, ret, "%s", why.text) : 0;
 }

@@ -33,7 +33,7 @@ static void close_one(struct sde__home *home, int *fd)
 	*fd = -1;
 }
 
-void sde__home_close(struct sde__home *home)
+void sde__home_leave(struct sde__home *home)
 {
 	close_one(home, &home->time_blocks);
 	close_one(home, &home->time);
@@ -41,9 +41,14 @@ void sde__home_close(struct sde__home *home)
 	close_one(home, &home->iteration);
 	close_one(home, &home->shards);
 	close_one(home, &home->side);
-	close_one(home, &home->lock);
 	close_one(home, &home->ring);
 	close_one(home, &home->data);
+}
+
+void sde__home_close(struct sde__home *home)
+{
+	close_one(home, &home->lock);
+	sde__home_leave(home);
 	close_one(home, &home->root);
 	close_one(home, &home->parent);
 	free(home->path);

@@ -80,6 +80,9 @@ int sde__home_reopen(struct sde__home *home, const struct sde__home *from,
 /* Open all below the root. A missing directory is SDE_E_CORRUPT, but no ring is fine. */
 int sde__home_enter(struct sde__home *home, struct sde_error *error);
 
+/* Close all below the root, to enter it afresh. */
+void sde__home_leave(struct sde__home *home);
+
 /* Open data/.ring again if it is there (it comes and goes under a reader). */
 int sde__home_enter_ring(struct sde__home *home, struct sde_error *error);
 

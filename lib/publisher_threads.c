@@ -81,13 +81,11 @@ static void *sync_in_time(void *arg)
 		pthread_mutex_unlock(&p->lock);
 		sde__ring_sync(p->config.ring, upto, &why);
 		last = sde__publisher_now();
+		if (why.code)
+			sde__publisher_fail(p, &why);
 		pthread_mutex_lock(&p->lock);
 		p->active--;
 		pthread_cond_broadcast(&p->changed);
-		if (why.code && !p->failure.code) {
-			p->failure = why;
-			__atomic_store_n(&p->failed, why.code, __ATOMIC_RELEASE);
-		}
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;

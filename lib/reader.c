@@ -38,19 +38,6 @@ static int load(struct sde__reader *reader, bool locked_by_us, bool patient, enu
 	return sde__assess(reader, locked_by_us, patient, trust, log, error);
 }
 
-static void close_below_root(struct sde__home *home)
-{
-	int *const fds[] = { &home->time, &home->time_blocks, &home->iteration,
-			     &home->iteration_blocks, &home->data, &home->shards, &home->side,
-			     &home->ring };
-
-	for (size_t i = 0; i < sizeof(fds) / sizeof(*fds); i++) {
-		if (*fds[i] >= 0)
-			home->io->close(home->io->ctx, *fds[i]);
-		*fds[i] = -1;
-	}
-}
-
 /* A truncate at work is over soon; only the last attempt takes what it finds. */
 static int load_patiently(struct sde__reader *reader, bool locked_by_us, enum sde_ring trust,
 			  const struct sde__log *log, struct sde_error *error)
@@ -68,7 +55,7 @@ static int load_patiently(struct sde__reader *reader, bool locked_by_us, enum sd
 		sde__ring_reader_close(reader->ring);
 		reader->ring = NULL;
 		sde__metadata_clear(&reader->metadata);
-		close_below_root(&reader->home);
+		sde__home_leave(&reader->home);
 		nanosleep(&pause, NULL);
 	}
 }

@@ -133,6 +133,20 @@ static int build_or_undo(struct sde__zarr *z, const char *path, struct sde_error
 	return ret;
 }
 
+/* What create and resume ask first; *z is a writer with nothing open. */
+static int begin(struct sde_storage **out, const char *save_directory,
+		 const struct sde__zarr_hooks *hooks, struct sde__zarr **z,
+		 struct sde_error *error)
+{
+	if (!out)
+		return sde__fail(error, -EINVAL, "no place for the storage");
+	*out = NULL;
+	if (!save_directory || !*save_directory)
+		return sde__fail(error, -EINVAL, "no save_directory given");
+	*z = zarr_new(hooks);
+	return *z ? 0 : sde__fail(error, -ENOMEM, "out of memory");
+}
+
 int sde__zarr_create(struct sde_storage **out, const char *save_directory,
 		     const struct sde_ensemble *ensemble, const struct sde_zarr_options *options,
 		     const struct sde__zarr_hooks *hooks, struct sde_error *error)
@@ -141,14 +155,9 @@ int sde__zarr_create(struct sde_storage **out, const char *save_directory,
 	struct sde__zarr *z;
 	int ret;
 
-	if (!out)
-		return sde__fail(error, -EINVAL, "no place for the storage");
-	*out = NULL;
-	if (!save_directory || !*save_directory)
-		return sde__fail(error, -EINVAL, "no save_directory given");
-	z = zarr_new(hooks);
-	if (!z)
-		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = begin(out, save_directory, hooks, &z, error);
+	if (ret)
+		return ret;
 	ret = sde__zarr_config_new(&z->config, ensemble, options, error);
 	if (ret)
 		goto fail;
@@ -241,14 +250,9 @@ int sde__zarr_resume(struct sde_storage **out, const char *save_directory,
 	struct sde__zarr *z;
 	int ret;
 
-	if (!out)
-		return sde__fail(error, -EINVAL, "no place for the storage");
-	*out = NULL;
-	if (!save_directory || !*save_directory)
-		return sde__fail(error, -EINVAL, "no save_directory given");
-	z = zarr_new(hooks);
-	if (!z)
-		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = begin(out, save_directory, hooks, &z, error);
+	if (ret)
+		return ret;
 	ret = sde__zarr_config_resumed(&z->config, options, error);
 	if (!ret)
 		ret = reopen(z, save_directory, &reader, error);
