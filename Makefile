@@ -8,7 +8,8 @@
 #	tools/sde-*.c		one program each, with the other tools/*.c
 #	examples/*.c		one program each, built as a user would
 #	tests/unit/test_*.c	one cmocka program each, with the other unit/*.c
-#	tests/{crash,cli,interop,install}/*.c	one program each; those called
+#	tests/crash/test_*.c	the same, with the other crash/*.c and unit/*.c
+#	tests/{cli,interop,install}/*.c	one program each; those called
 #				test_* are run, others are there for the scripts
 #	tests/{crash,cli,interop,install}/*.sh	run as they are
 #
@@ -112,9 +113,11 @@ tool_shared_src := $(filter-out $(tool_src),$(call sources,tools/*.c))
 example_src := $(call sources,examples/*.c)
 unit_src := $(call sources,tests/unit/test_*.c)
 unit_shared_src := $(filter-out $(unit_src),$(call sources,tests/unit/*.c))
-script_dirs := crash cli interop install
+crash_src := $(call sources,tests/crash/test_*.c)
+crash_shared_src := $(filter-out $(crash_src),$(call sources,tests/crash/*.c)) $(unit_shared_src)
+script_dirs := cli interop install
 other_test_src := $(call sources,$(script_dirs:%=tests/%/*.c))
-test_src := $(unit_src) $(unit_shared_src) $(other_test_src)
+test_src := $(unit_src) $(crash_src) $(sort $(unit_shared_src) $(crash_shared_src)) $(other_test_src)
 all_src := $(lib_src) $(tool_src) $(tool_shared_src) $(example_src) $(test_src)
 
 static := $(BUILD)/libsdestore.a
@@ -141,6 +144,10 @@ help: ## this list
 .PHONY: deps
 deps: ## install the Debian packages that are missing
 	@$(srcdir)/build-aux/deps
+
+.PHONY: deps-dev
+deps-dev: ## the same, and what tidy, fuzz, coverage and the longest tests take
+	@$(srcdir)/build-aux/deps --dev
 
 # ---------------------------------------------------------------------------
 # Compiling and linking
@@ -175,7 +182,7 @@ $(link_stamp): FORCE
 .PHONY: FORCE
 
 $(call objects,$(lib_src)): private own = $(PIC)
-$(call objects,$(test_src)): private own = -I$(srcdir)/lib $(CMOCKA_CFLAGS)
+$(call objects,$(test_src)): private own = -I$(srcdir)/lib -I$(srcdir)/tests/unit $(CMOCKA_CFLAGS)
 $(call objects,$(all_src)): $(BUILD)/%.o: %.c $(compile_stamp)
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(COMPILE) $(own) -MMD -MP -c -o $@ $<
@@ -201,9 +208,13 @@ $(tools): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(tool_shared_src)) $(static) 
 $(examples): $(BUILD)/%: $(BUILD)/%.o $(static) $(link_stamp)
 	$(link_program)
 unit_programs := $(call programs,$(unit_src))
+crash_programs := $(call programs,$(crash_src))
 other_test_programs := $(call programs,$(other_test_src))
-$(unit_programs) $(other_test_programs): private own = $(CMOCKA_LIBS)
+$(unit_programs) $(crash_programs) $(other_test_programs): private own = $(CMOCKA_LIBS)
 $(unit_programs): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(unit_shared_src)) \
+		$(static) $(link_stamp)
+	$(link_program)
+$(crash_programs): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(crash_shared_src)) \
 		$(static) $(link_stamp)
 	$(link_program)
 $(other_test_programs): $(BUILD)/%: $(BUILD)/%.o $(static) $(link_stamp)
@@ -215,9 +226,9 @@ $(other_test_programs): $(BUILD)/%: $(BUILD)/%.o $(static) $(link_stamp)
 # end, together, by tests/run, for one summary.
 
 test_patterns := $(basename $(patsubst tests/%,%,$(subst *,%,$(TESTS))))
-every_test := $(patsubst tests/%.c,%,$(unit_src)) \
-	$(patsubst tests/%.c,%,$(filter $(script_dirs:%=tests/%/test_%),$(other_test_src))) \
-	$(patsubst tests/%,%,$(call sources,$(script_dirs:%=tests/%/*.sh)))
+every_test := $(patsubst tests/%.c,%,$(unit_src) $(crash_src) \
+		$(filter $(script_dirs:%=tests/%/test_%),$(other_test_src))) \
+	$(patsubst tests/%,%,$(call sources,tests/crash/*.sh $(script_dirs:%=tests/%/*.sh)))
 tests_plain := $(strip $(if $(test_patterns),$(foreach t,$(every_test),$(if \
 	$(filter $(test_patterns),$(basename $t)),$t)),$(every_test)))
 # Installing and other people's readers do not depend on how we were compiled.
@@ -235,7 +246,7 @@ variant := $(or $(strip $(foreach v,asan tsan,$(if \
 variant_tests := $(tests_$(variant))
 .PHONY: test-programs
 test-programs: $(patsubst %,$(BUILD)/tests/%,$(filter-out %.sh,$(variant_tests))) \
-	$(if $(filter %.sh,$(variant_tests)),all $(other_test_programs))
+	$(if $(filter %.sh,$(variant_tests)),all $(crash_programs) $(other_test_programs))
 
 # A compiler without this sanitizer, or a kernel on which it does not run, is
 # noted in a file that tests/run reports as skipped.
@@ -263,6 +274,12 @@ check: $(variants:%=variant-%) ## build and run the tests: plain, with ASan + UB
 		CPPFLAGS=$(call quoted,$(CPPFLAGS)) LDFLAGS=$(call quoted,$(LDFLAGS)) \
 		$(srcdir)/tests/run \
 		$(foreach v,$(variants),--variant $v $(build_$v) $(tests_$v))
+
+# The layers under tests/crash with the budgets that TESTING.md states.
+.PHONY: check-long
+check-long: ## the crash tests at length: hours rather than minutes
+	@SDE_TEST_LONG=1 TEST_TIMEOUT=$${TEST_TIMEOUT:-14400} \
+		$(MAKE) -f $(self) TESTS='crash/*' VARIANTS=plain check
 
 .PHONY: demo
 demo: $(BUILD)/examples/double_well $(BUILD)/tools/sde-inspect ## simulate a double well into demo.zarr and look at it
@@ -348,7 +365,7 @@ installcheck: ## install into a temporary tree, build and run consumers against 
 dist_name := sdestore-$(VERSION)
 tarball := $(BUILD)/$(dist_name).tar.gz
 dist_files := .ci .clang-format .clang-tidy .editorconfig .gitignore CONTRIBUTING.md \
-	LICENSE Makefile NEWS README.md build-aux config.mak.in configure.ac examples \
+	LICENSE Makefile NEWS README.md TESTING.md build-aux config.mak.in configure.ac examples \
 	include lib man sdestore.pc.in tests tools
 
 .PHONY: dist distcheck
