@@ -136,11 +136,26 @@ static int check_selection(const struct sde_array *array, const uint64_t *start,
 	return 0;
 }
 
-int sde_array_read(const struct sde_array *array, const uint64_t *start, const uint64_t *count,
-		   const uint64_t *step, void *out, size_t out_size)
+/* The byte strides of a selection in C order. */
+static void c_strides(const struct sde_array *array, const struct sde__range *range,
+		      int64_t *strides)
+{
+	int64_t stride = (int64_t)sde__dtype_size(array->dtype);
+
+	for (unsigned i = array->ndim; i-- > 0; ) {
+		strides[i] = stride;
+		stride *= (int64_t)range[i].count;
+	}
+}
+
+/* strides NULL: C order. */
+static int read_selection(const struct sde_array *array, const uint64_t *start,
+			  const uint64_t *count, const uint64_t *step, void *out,
+			  size_t out_size, const int64_t *strides)
 {
 	struct sde_error error = { 0 };
 	struct sde__range range[3];
+	int64_t c_order[3];
 	bool empty;
 	int ret;
 
@@ -149,9 +164,25 @@ int sde_array_read(const struct sde_array *array, const uint64_t *start, const u
 	ret = check_selection(array, start, count, step, out_size, range, &empty, &error);
 	if (!ret && !empty && !out)
 		ret = sde__fail(&error, -EINVAL, "no memory to read into");
-	if (!ret && !empty)
-		ret = array->source->read(array->self, range, out, &error);
+	if (!ret && !empty) {
+		c_strides(array, range, c_order);
+		ret = array->source->read(array->self, range, out, strides ? strides : c_order,
+					  &error);
+	}
 	return ret ? note(array, &error, ret) : 0;
+}
+
+int sde_array_read(const struct sde_array *array, const uint64_t *start, const uint64_t *count,
+		   const uint64_t *step, void *out, size_t out_size)
+{
+	return read_selection(array, start, count, step, out, out_size, NULL);
+}
+
+int sde__array_read_strided(const struct sde_array *array, const uint64_t *start,
+			    const uint64_t *count, const uint64_t *step, void *out,
+			    const int64_t *strides)
+{
+	return read_selection(array, start, count, step, out, SIZE_MAX, strides);
 }
 
 int sde_array_map(struct sde_array *array, size_t budget, const void **base, int64_t *strides)
@@ -184,23 +215,21 @@ struct wrapped {
 };
 
 static int wrapped_read(void *self, const struct sde__range *range, void *out,
-			struct sde_error *error)
+			const int64_t *strides, struct sde_error *error)
 {
 	const struct wrapped *w = self;
 	const unsigned char *from = w->base;
 	uint64_t count[3] = { 1, 1, 1 };
 	int64_t from_strides[3] = { 0 }, to_strides[3] = { 0 };
-	int64_t stride = (int64_t)w->item;
 
 	(void)error;
 	/* the last axis of the array is the last of the three */
-	for (unsigned i = w->ndim; i-- > 0; ) {
+	for (unsigned i = 0; i < w->ndim; i++) {
 		const unsigned axis = i + 3 - w->ndim;
 
 		count[axis] = range[i].count;
 		from_strides[axis] = w->strides[i] * (int64_t)range[i].step;
-		to_strides[axis] = stride;
-		stride *= (int64_t)range[i].count;
+		to_strides[axis] = strides[i];
 		from += w->strides[i] * (int64_t)range[i].start;
 	}
 	sde__strided_copy(w->item, count, out, to_strides, from, from_strides);

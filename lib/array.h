@@ -11,10 +11,11 @@
 #include <pthread.h>
 
 struct sde__array_source {
-	/* The selection has `ndim` ranges and lies in the shape; out is large
-	 * enough. Any number of threads at once. */
+	/* The selection has `ndim` ranges, is not empty and lies in the shape; out
+	 * has room for it, laid out by one byte stride an axis. Any number of
+	 * threads at once. */
 	int (*read)(void *self, const struct sde__range *range, void *out,
-		    struct sde_error *error);
+		    const int64_t *strides, struct sde_error *error);
 	/* Called at most once with success. */
 	int (*map)(void *self, size_t budget, const void **base, int64_t *strides,
 		   struct sde_error *error);
@@ -32,6 +33,14 @@ struct sde_array {
 	const void *base;		/* mapped, or NULL */
 	int64_t strides[3];
 };
+
+/*
+ * sde_array_read into memory of any layout: `strides` has the bytes from one
+ * number of the selection to the next, along each axis. All of it must have room.
+ */
+int sde__array_read_strided(const struct sde_array *array, const uint64_t *start,
+			    const uint64_t *count, const uint64_t *step, void *out,
+			    const int64_t *strides);
 
 /* On failure self still belongs to the caller. */
 int sde__array_new(struct sde_array **out, const struct sde__array_source *source, void *self,

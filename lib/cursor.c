@@ -278,16 +278,13 @@ static int read_part(struct sde__cursor *cursor, const struct part *part, struct
 }
 
 int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3], void *out,
-		     struct sde_error *error)
+		     const int64_t strides[3], struct sde_error *error)
 {
 	const struct sde__geometry *g = &cursor->reader->metadata.geometry;
-	const int64_t item = (int64_t)sde__dtype_size(g->dtype);
 	struct part part = { .range = range };
 	int ret = 0;
 
-	part.stride[2] = item;
-	part.stride[1] = item * (int64_t)range[2].count;
-	part.stride[0] = part.stride[1] * (int64_t)range[1].count;
+	memcpy(part.stride, strides, sizeof(part.stride));
 	if (!range[0].count || !range[1].count)
 		return 0;
 	for (uint64_t i = 0; i < range[2].count && !ret; i += part.count) {
@@ -297,7 +294,7 @@ int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3
 			     range[2].step;
 		if (part.count > range[2].count - i)
 			part.count = range[2].count - i;
-		part.out = (unsigned char *)out + (int64_t)i * item;
+		part.out = (unsigned char *)out + (int64_t)i * strides[2];
 		ret = read_part(cursor, &part, error);
 	}
 	return ret;
@@ -362,7 +359,8 @@ static int column_tail(struct sde__cursor *cursor, enum sde__column column, uint
 }
 
 int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,
-		       const struct sde__range *range, uint64_t *out, struct sde_error *error)
+		       const struct sde__range *range, void *out, int64_t stride,
+		       struct sde_error *error)
 {
 	struct sde__reader *reader = cursor->reader;
 	const struct sde__series_files files = sde__series_files(&reader->home, column);
@@ -375,17 +373,20 @@ int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,
 		return sde__fail(error, -ENOMEM, "out of memory");
 	for (uint64_t i = 0; i < range->count && !ret; i++) {
 		const uint64_t index = range->start + i * range->step;
+		uint64_t number;
 
 		if (index >= reader->metadata.snapshots) {
-			ret = column_tail(cursor, column, index, &out[i], error);
-			continue;
+			ret = column_tail(cursor, column, index, &number, error);
+		} else {
+			if (index / SDE__TIME_BLOCK != loaded) {
+				loaded = index / SDE__TIME_BLOCK;
+				ret = sde__series_read_block(&files, loaded, block, error);
+			}
+			number = block[index % SDE__TIME_BLOCK];
+			from_files = true;
 		}
-		if (index / SDE__TIME_BLOCK != loaded) {
-			loaded = index / SDE__TIME_BLOCK;
-			ret = sde__series_read_block(&files, loaded, block, error);
-		}
-		out[i] = block[index % SDE__TIME_BLOCK];
-		from_files = true;
+		if (!ret)
+			memcpy((unsigned char *)out + (int64_t)i * stride, &number, sizeof(number));
 	}
 	free(block);
 	/* a block has no epoch of its own */

@@ -23,41 +23,42 @@ struct dataset {
 };
 
 static int read_with(struct sde__cursor *cursor, enum sde__dataset which,
-		     const struct sde__range *range, void *out, struct sde_error *error)
+		     const struct sde__range *range, void *out, const int64_t *strides,
+		     struct sde_error *error)
 {
 	switch (which) {
 	case SDE__DATASET_DATA:
-		return sde__reader_data(cursor, range, out, error);
+		return sde__reader_data(cursor, range, out, strides, error);
 	case SDE__DATASET_TIME:
-		return sde__reader_column(cursor, SDE__COLUMN_TIME, range, out, error);
+		return sde__reader_column(cursor, SDE__COLUMN_TIME, range, out, strides[0], error);
 	default:
-		return sde__reader_column(cursor, SDE__COLUMN_ITERATION, range, out, error);
+		return sde__reader_column(cursor, SDE__COLUMN_ITERATION, range, out, strides[0], error);
 	}
 }
 
 static int dataset_read(void *self, const struct sde__range *range, void *out,
-			struct sde_error *error)
+			const int64_t *strides, struct sde_error *error)
 {
 	struct dataset *dataset = self;
 	struct sde__cursor own;
 	int ret;
 
 	if (!pthread_mutex_trylock(&dataset->lock)) {
-		ret = read_with(&dataset->cursor, dataset->which, range, out, error);
+		ret = read_with(&dataset->cursor, dataset->which, range, out, strides, error);
 		pthread_mutex_unlock(&dataset->lock);
 		return ret;
 	}
 	ret = sde__cursor_init(&own, dataset->reader, error);
 	if (ret)
 		return ret;
-	ret = read_with(&own, dataset->which, range, out, error);
+	ret = read_with(&own, dataset->which, range, out, strides, error);
 	sde__cursor_free(&own);
 	return ret;
 }
 
-/* The whole array in memory, C order. */
+/* The whole array in memory, C order; its strides are the caller's to say. */
 static int copy_all(struct dataset *dataset, size_t budget, const uint64_t *shape, unsigned ndim,
-		    size_t item, struct sde_error *error)
+		    size_t item, const int64_t *strides, struct sde_error *error)
 {
 	struct sde__range range[3];
 	uint64_t bytes = item;
@@ -73,7 +74,7 @@ static int copy_all(struct dataset *dataset, size_t budget, const uint64_t *shap
 	dataset->copy = malloc((size_t)bytes);
 	if (!dataset->copy)
 		return sde__fail(error, -ENOMEM, "out of memory");
-	return dataset_read(dataset, range, dataset->copy, error);
+	return dataset_read(dataset, range, dataset->copy, strides, error);
 }
 
 /* All of the array in one raw inner chunk of a chunk file: mapped in place. */
@@ -129,7 +130,7 @@ static int map_data(struct dataset *dataset, size_t budget, const void **base, i
 	}
 	strides[1] = (int64_t)(item * reader->snapshots);
 	strides[0] = strides[1] * (int64_t)g->trajectories;
-	ret = copy_all(dataset, budget, shape, 3, item, error);
+	ret = copy_all(dataset, budget, shape, 3, item, strides, error);
 	*base = dataset->copy;
 	return ret;
 }
@@ -144,7 +145,7 @@ static int dataset_map(void *self, size_t budget, const void **base, int64_t *st
 		ret = map_data(dataset, budget, base, strides, error);
 	} else {
 		strides[0] = 8;
-		ret = copy_all(dataset, budget, &dataset->reader->snapshots, 1, 8, error);
+		ret = copy_all(dataset, budget, &dataset->reader->snapshots, 1, 8, strides, error);
 		*base = dataset->copy;
 	}
 	if (ret) {

@@ -7,10 +7,11 @@
  *
  *	drained <= taken <= filled <= drained + slots
  *
- * filled and drained are written by the caller's thread alone, taken by the
- * workers; all under the lock, as is a slot's `done`. A slot's bytes belong to the
- * caller until filled passes it, then to the worker that took it until it is
- * done, then to the caller again.
+ * all written under the lock, as is a slot's `done`. A slot belongs to the caller
+ * until filled passes it, then to the worker that took it until it is done, then
+ * to whoever is draining, and to the caller again when drained has passed it. Its
+ * input lies in one of the two buffers, which may be filled anew when drained has
+ * passed the last block cut from it.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -23,12 +24,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SLOTS_MOST 32	/* for the sake of a large buffer */
+
 struct slot {
-	unsigned char *raw, *packed;
+	const unsigned char *raw;	/* in a buffer */
+	unsigned char *packed;
 	size_t raw_size, packed_size;
 	uint32_t crc;
 	int status;
 	bool deflate, done;
+};
+
+/* Input: bytes [0, cut) are in blocks, [cut, used) wait for a block to be full. */
+struct buffer {
+	unsigned char *bytes;
+	size_t used, cut;
+	uint64_t end;			/* number behind its last block */
 };
 
 struct worker {
@@ -41,17 +52,21 @@ struct sde__pipe {
 	const struct sde__deflate_engine *engine;
 	sde__pipe_sink *sink;
 	void *ctx;
+	/* the caller's */
+	struct buffer buffer[2];
+	size_t room;			/* of a buffer */
+	unsigned filling;		/* which */
+	bool deflate;
+
+	pthread_mutex_t lock;		/* guards what is below */
+	pthread_cond_t work, moved;	/* filled grew; drained grew */
 	struct slot *slot;
 	size_t slots;
-	size_t used;		/* bytes in the slot that is being filled */
-	bool deflate;
-	int status;		/* the first failure */
-	struct sde__pipe_total total;
-
-	pthread_mutex_t lock;
-	pthread_cond_t work, done;
 	uint64_t filled, taken, drained;
+	bool draining;			/* a thread is putting block `drained` out */
 	bool stopping;
+	int status;			/* the first failure */
+	struct sde__pipe_total total;	/* of who is draining */
 
 	/* worker[0].deflater is the caller's own where there are no threads */
 	struct worker *worker;
@@ -68,6 +83,44 @@ static void encode(struct slot *slot, struct sde__deflater *deflater)
 						  slot->packed, &slot->packed_size);
 	else
 		slot->packed_size = slot->raw_size;
+}
+
+/* ------------------------------------------------------------------------
+ * Putting out. With the lock.
+ */
+
+static int put_out(struct sde__pipe *pipe, const struct slot *slot, int status)
+{
+	if (!status)
+		status = slot->status;
+	if (!status)
+		status = pipe->sink(pipe->ctx, slot->deflate ? slot->packed : slot->raw,
+				    slot->packed_size);
+	pipe->total.crc = sde__crc32_join(pipe->total.crc, slot->crc, slot->raw_size);
+	pipe->total.raw += slot->raw_size;
+	pipe->total.packed += slot->packed_size;
+	return status;
+}
+
+/* Put out what is done, oldest first, unless another thread is at it. */
+static void drain(struct sde__pipe *pipe)
+{
+	while (!pipe->draining && pipe->drained < pipe->filled) {
+		struct slot *slot = &pipe->slot[pipe->drained % pipe->slots];
+		int status = pipe->status;
+
+		if (!slot->done)
+			break;
+		pipe->draining = true;
+		pthread_mutex_unlock(&pipe->lock);
+		status = put_out(pipe, slot, status);
+		pthread_mutex_lock(&pipe->lock);
+		pipe->draining = false;
+		pipe->status = status;
+		slot->done = false;
+		pipe->drained++;
+		pthread_cond_broadcast(&pipe->moved);
+	}
 }
 
 static void *work(void *argument)
@@ -88,7 +141,7 @@ static void *work(void *argument)
 		encode(slot, worker->deflater);
 		pthread_mutex_lock(&pipe->lock);
 		slot->done = true;
-		pthread_cond_signal(&pipe->done);
+		drain(pipe);
 	}
 	pthread_mutex_unlock(&pipe->lock);
 	return NULL;
@@ -98,42 +151,28 @@ static void *work(void *argument)
  * The caller's side
  */
 
-/* Put the oldest block out. One that is not done is waited for, or left if !wait. */
-static bool drain(struct sde__pipe *pipe, bool wait)
+/* Until all blocks below `upto` are out. With the lock. */
+static void wait_drained(struct sde__pipe *pipe, uint64_t upto)
 {
-	struct slot *slot = &pipe->slot[pipe->drained % pipe->slots];
-	bool done;
-
-	pthread_mutex_lock(&pipe->lock);
-	while (wait && !slot->done)
-		pthread_cond_wait(&pipe->done, &pipe->lock);
-	done = slot->done;
-	pthread_mutex_unlock(&pipe->lock);
-	if (!done)
-		return false;
-	if (!pipe->status)
-		pipe->status = slot->status;
-	if (!pipe->status)
-		pipe->status = pipe->sink(pipe->ctx, slot->deflate ? slot->packed : slot->raw,
-					  slot->packed_size);
-	pipe->total.crc = sde__crc32_join(pipe->total.crc, slot->crc, slot->raw_size);
-	pipe->total.raw += slot->raw_size;
-	pipe->total.packed += slot->packed_size;
-	slot->done = false;
-	pthread_mutex_lock(&pipe->lock);
-	pipe->drained++;
-	pthread_mutex_unlock(&pipe->lock);
-	return true;
+	drain(pipe);
+	while (pipe->drained < upto) {
+		pthread_cond_wait(&pipe->moved, &pipe->lock);
+		drain(pipe);
+	}
 }
 
-/* Hand the block that was filled to the workers; afterwards the next slot is free. */
-static void submit(struct sde__pipe *pipe)
+/* Hand the buffer's next n bytes to the workers; afterwards the next slot is free. */
+static int submit(struct sde__pipe *pipe, size_t n)
 {
+	struct buffer *buffer = &pipe->buffer[pipe->filling];
 	struct slot *slot = &pipe->slot[pipe->filled % pipe->slots];
+	int status;
 
-	slot->raw_size = pipe->used;
+	slot->raw = buffer->bytes + buffer->cut;
+	slot->raw_size = n;
 	slot->deflate = pipe->deflate;
-	pipe->used = 0;
+	buffer->cut += n;
+	buffer->end = pipe->filled + 1;
 	if (!pipe->workers) {
 		encode(slot, pipe->worker[0].deflater);
 		slot->done = true;
@@ -142,43 +181,92 @@ static void submit(struct sde__pipe *pipe)
 	pthread_mutex_lock(&pipe->lock);
 	pipe->filled++;
 	pthread_cond_signal(&pipe->work);
+	if (pipe->filled >= pipe->slots)
+		wait_drained(pipe, pipe->filled - pipe->slots + 1);
+	status = pipe->status;
 	pthread_mutex_unlock(&pipe->lock);
-	while (pipe->drained < pipe->filled &&
-	       drain(pipe, pipe->filled - pipe->drained == pipe->slots))
-		;
+	return status;
+}
+
+static int status_of(struct sde__pipe *pipe)
+{
+	int status;
+
+	pthread_mutex_lock(&pipe->lock);
+	status = pipe->status;
+	pthread_mutex_unlock(&pipe->lock);
+	return status;
 }
 
 void sde__pipe_begin(struct sde__pipe *pipe, bool deflate)
 {
 	pipe->deflate = deflate;
 	memset(&pipe->total, 0, sizeof(pipe->total));
+	/* nothing is in flight */
+	for (int i = 0; i < 2; i++)
+		pipe->buffer[i].used = pipe->buffer[i].cut = 0;
+}
+
+/* Go on in the other buffer, with what is not in a block yet. */
+static void change_buffer(struct sde__pipe *pipe)
+{
+	const struct buffer *old = &pipe->buffer[pipe->filling];
+	struct buffer *buffer = &pipe->buffer[!pipe->filling];
+
+	pthread_mutex_lock(&pipe->lock);
+	wait_drained(pipe, buffer->end);
+	pthread_mutex_unlock(&pipe->lock);
+	buffer->cut = 0;
+	buffer->used = old->used - old->cut;
+	memcpy(buffer->bytes, old->bytes + old->cut, buffer->used);
+	pipe->filling = !pipe->filling;
+}
+
+void *sde__pipe_reserve(struct sde__pipe *pipe, size_t n)
+{
+	if (n > pipe->room - pipe->buffer[pipe->filling].used)
+		change_buffer(pipe);
+	return pipe->buffer[pipe->filling].bytes + pipe->buffer[pipe->filling].used;
+}
+
+int sde__pipe_commit(struct sde__pipe *pipe, size_t n)
+{
+	struct buffer *buffer = &pipe->buffer[pipe->filling];
+	int ret = status_of(pipe);
+
+	buffer->used += n;
+	while (buffer->used - buffer->cut >= SDE__DEFLATE_BLOCK && !ret)
+		ret = submit(pipe, SDE__DEFLATE_BLOCK);
+	return ret;
 }
 
 int sde__pipe_append(struct sde__pipe *pipe, const void *bytes, size_t n)
 {
+	const size_t most = pipe->room - SDE__DEFLATE_BLOCK;
 	const unsigned char *from = bytes;
+	int ret = 0;
 
-	while (n && !pipe->status) {
-		struct slot *slot = &pipe->slot[pipe->filled % pipe->slots];
-		const size_t room = SDE__DEFLATE_BLOCK - pipe->used;
-		const size_t part = n < room ? n : room;
+	while (n && !ret) {
+		const size_t part = n < most ? n : most;
 
-		memcpy(slot->raw + pipe->used, from, part);
-		pipe->used += part;
+		memcpy(sde__pipe_reserve(pipe, part), from, part);
+		ret = sde__pipe_commit(pipe, part);
 		from += part;
 		n -= part;
-		if (pipe->used == SDE__DEFLATE_BLOCK)
-			submit(pipe);
 	}
-	return pipe->status;
+	return ret;
 }
 
 int sde__pipe_end(struct sde__pipe *pipe, struct sde__pipe_total *total)
 {
-	if (pipe->used)
-		submit(pipe);
-	while (pipe->drained < pipe->filled)
-		drain(pipe, true);
+	const struct buffer *buffer = &pipe->buffer[pipe->filling];
+
+	if (buffer->used > buffer->cut && !status_of(pipe))
+		submit(pipe, buffer->used - buffer->cut);
+	pthread_mutex_lock(&pipe->lock);
+	wait_drained(pipe, pipe->filled);
+	pthread_mutex_unlock(&pipe->lock);
+	/* from here on no worker has anything to do */
 	if (!pipe->status && pipe->deflate) {
 		pipe->status = pipe->sink(pipe->ctx, sde__deflate_end, SDE__DEFLATE_END_SIZE);
 		pipe->total.packed += SDE__DEFLATE_END_SIZE;
@@ -198,12 +286,33 @@ static int make_slots(struct sde__pipe *pipe, size_t count)
 		return -ENOMEM;
 	pipe->slots = count;
 	for (size_t i = 0; i < count; i++) {
-		pipe->slot[i].raw = malloc(SDE__DEFLATE_BLOCK);
 		pipe->slot[i].packed = malloc(sde__deflate_bound(SDE__DEFLATE_BLOCK));
-		if (!pipe->slot[i].raw || !pipe->slot[i].packed)
+		if (!pipe->slot[i].packed)
 			return -ENOMEM;
 	}
 	return 0;
+}
+
+static int make_buffers(struct sde__pipe *pipe, size_t most)
+{
+	if (most > PTRDIFF_MAX - SDE__DEFLATE_BLOCK)
+		return -ENOMEM;
+	pipe->room = most + SDE__DEFLATE_BLOCK;
+	for (int i = 0; i < 2; i++) {
+		pipe->buffer[i].bytes = malloc(pipe->room);
+		if (!pipe->buffer[i].bytes)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* A buffer's blocks, that the caller need not wait while it fills the other, and
+ * two for each thread. */
+static size_t slots_for(unsigned threads, size_t most)
+{
+	const size_t blocks = most / SDE__DEFLATE_BLOCK + 1;
+
+	return threads ? 2 * (size_t)threads + (blocks < SLOTS_MOST ? blocks : SLOTS_MOST) : 1;
 }
 
 /* As many as can be had. A thread blocks all signals: the program's handlers are
@@ -227,7 +336,7 @@ static void start_workers(struct sde__pipe *pipe, unsigned threads)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-int sde__pipe_create(struct sde__pipe **out, unsigned threads,
+int sde__pipe_create(struct sde__pipe **out, unsigned threads, size_t most,
 		     const struct sde__deflate_engine *engine, sde__pipe_sink *sink, void *ctx,
 		     struct sde_error *error)
 {
@@ -245,13 +354,16 @@ int sde__pipe_create(struct sde__pipe **out, unsigned threads,
 	pipe->ctx = ctx;
 	pthread_mutex_init(&pipe->lock, NULL);
 	pthread_cond_init(&pipe->work, NULL);
-	pthread_cond_init(&pipe->done, NULL);
+	pthread_cond_init(&pipe->moved, NULL);
 	pipe->worker = calloc(threads ? threads : 1, sizeof(*pipe->worker));
 	ret = pipe->worker ? 0 : -ENOMEM;
 	if (!ret) {
 		pipe->places = threads ? threads : 1;
-		ret = make_slots(pipe, threads ? 2 * (size_t)threads + 2 : 1);
+		most = most > SDE__DEFLATE_BLOCK ? most : SDE__DEFLATE_BLOCK;
+		ret = make_slots(pipe, slots_for(threads, most));
 	}
+	if (!ret)
+		ret = make_buffers(pipe, most);
 	if (!ret)
 		ret = sde__deflater_create(&pipe->worker[0].deflater, engine);
 	if (ret) {
@@ -273,14 +385,14 @@ void sde__pipe_destroy(struct sde__pipe *pipe)
 	pthread_mutex_unlock(&pipe->lock);
 	for (unsigned i = 0; i < pipe->workers; i++)
 		pthread_join(pipe->worker[i].thread, NULL);
-	pthread_cond_destroy(&pipe->done);
+	pthread_cond_destroy(&pipe->moved);
 	pthread_cond_destroy(&pipe->work);
 	pthread_mutex_destroy(&pipe->lock);
-	for (size_t i = 0; i < pipe->slots; i++) {
-		free(pipe->slot[i].raw);
+	for (size_t i = 0; i < pipe->slots; i++)
 		free(pipe->slot[i].packed);
-	}
 	free(pipe->slot);
+	for (int i = 0; i < 2; i++)
+		free(pipe->buffer[i].bytes);
 	for (size_t i = 0; i < pipe->places; i++)
 		sde__deflater_destroy(pipe->worker[i].deflater);
 	free(pipe->worker);

@@ -59,6 +59,9 @@ struct sde__io {
 	int64_t (*pwrite)(void *ctx, int fd, const void *in, size_t n,
 			  uint64_t offset);
 	int (*sync)(void *ctx, int fd);			/* fsync, also of a directory */
+	/* a hint: let the device begin with these bytes, so that sync has less to wait
+	 * for; promises nothing, cannot fail. NULL: not taken */
+	void (*begin_sync)(void *ctx, int fd, uint64_t offset, uint64_t n);
 	int (*allocate)(void *ctx, int fd, uint64_t size); /* posix_fallocate */
 	int (*map)(void *ctx, int fd, size_t size, bool writable, void **out);
 	int (*unmap)(void *ctx, void *base, size_t size);

@@ -183,6 +183,13 @@ static int sync_fd(void *ctx, int fd)
 	return ret ? -errno : 0;
 }
 
+static void begin_sync(void *ctx, int fd, uint64_t offset, uint64_t n)
+{
+	(void)ctx;
+	/* where the file system cannot, sync has it all to do */
+	(void)sync_file_range(fd, (off_t)offset, (off_t)n, SYNC_FILE_RANGE_WRITE);
+}
+
 static int allocate(void *ctx, int fd, uint64_t size)
 {
 	int ret;
@@ -346,6 +353,7 @@ const struct sde__io sde__io_posix = {
 	.pread = pread_fd,
 	.pwrite = pwrite_fd,
 	.sync = sync_fd,
+	.begin_sync = begin_sync,
 	.allocate = allocate,
 	.map = map,
 	.unmap = unmap,

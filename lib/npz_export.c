@@ -5,7 +5,7 @@
 #endif
 #include "npz_export.h"
 
-#include "gather.h"
+#include "array.h"
 #include "npz_writer.h"
 #include "storage.h"
 
@@ -23,8 +23,7 @@ struct export {
 	const struct sde_npz_options *options;
 	uint64_t start[3], count[3], step[3];	/* of data */
 	size_t item;
-	void *read, *turned;		/* two blocks */
-	size_t room;
+	size_t block;			/* bytes read at once, at most */
 	uint64_t done, all;		/* bytes */
 };
 
@@ -97,22 +96,27 @@ static int select_all(struct export *e, const struct sde_array *time, const stru
  * Blocks
  */
 
-static int read_array(const struct sde_array *array, const uint64_t *start, const uint64_t *count,
-		      const uint64_t *step, void *out, size_t size, struct sde_error *error)
-{
-	struct sde_error why;
-	const int ret = sde_array_read(array, start, count, step, out, size);
-
-	if (!ret)
-		return 0;
-	sde_array_error(array, &why);
-	return sde__fail(error, ret, "%s", why.text);
-}
-
-static int progress(struct export *e, uint64_t bytes, struct sde_error *error)
+/* A selection of `bytes` into the file, laid out by `strides`. */
+static int move_block(struct export *e, const struct sde_array *array, const uint64_t *start,
+		      const uint64_t *count, const uint64_t *step, const int64_t *strides,
+		      size_t bytes, struct sde_error *error)
 {
 	const struct sde_npz_options *o = e->options;
+	struct sde_error why;
+	void *room;
+	int ret;
 
+	ret = sde__npz_reserve(e->writer, bytes, &room, error);
+	if (ret)
+		return ret;
+	ret = sde__array_read_strided(array, start, count, step, room, strides);
+	if (ret) {
+		sde_array_error(array, &why);
+		return sde__fail(error, ret, "%s", why.text);
+	}
+	ret = sde__npz_commit(e->writer, bytes, error);
+	if (ret)
+		return ret;
 	e->done += bytes;
 	if (o->progress && o->progress(o->progress_ctx, e->done, e->all))
 		return sde__fail(error, -ECANCELED, "writing was stopped");
@@ -124,7 +128,8 @@ static int write_column(struct export *e, const char *name, const struct sde_arr
 {
 	const struct sde__npy npy = { .dtype = sde_array_dtype(column), .ndim = 1,
 				      .shape = { e->count[2] } };
-	const uint64_t most = e->room / 8;
+	const uint64_t most = e->block / 8;
+	const int64_t stride = 8;
 	int ret;
 
 	ret = sde__npz_member_begin(e->writer, name, &npy, error);
@@ -132,35 +137,22 @@ static int write_column(struct export *e, const char *name, const struct sde_arr
 		const uint64_t start = e->start[2] + i * e->step[2];
 
 		n = e->count[2] - i < most ? e->count[2] - i : most;
-		ret = read_array(column, &start, &n, &e->step[2], e->read, e->room, error);
-		if (!ret)
-			ret = sde__npz_append(e->writer, e->read, 8 * (size_t)n, error);
-		if (!ret)
-			ret = progress(e, 8 * n, error);
+		ret = move_block(e, column, &start, &n, &e->step[2], &stride, 8 * (size_t)n, error);
 	}
 	return ret ? ret : sde__npz_member_end(e->writer, error);
 }
 
-/* Read `count` from `start` on, [d][n][m], and turn it to [m][n][d] if asked. */
-static int move_block(struct export *e, const struct sde_array *data, const uint64_t start[3],
-		      const uint64_t count[3], struct sde_error *error)
+/* `count` of data from `start` on, as [m][n][d] or, in C order, [d][n][m]. */
+static int move_data(struct export *e, const struct sde_array *data, const uint64_t start[3],
+		     const uint64_t count[3], struct sde_error *error)
 {
 	const int64_t item = (int64_t)e->item;
-	const uint64_t bytes = count[0] * count[1] * count[2] * e->item;
-	const int64_t from[3] = { item * (int64_t)(count[1] * count[2]), item * (int64_t)count[2],
-				  item };
-	const int64_t to[3] = { item, item * (int64_t)count[0],
-				item * (int64_t)(count[0] * count[1]) };
-	int ret;
+	const int64_t d = (int64_t)count[0], n = (int64_t)count[1], m = (int64_t)count[2];
+	const int64_t fortran[3] = { item, item * d, item * d * n };
+	const int64_t c[3] = { item * m * n, item * m, item };
 
-	ret = read_array(data, start, count, e->step, e->read, e->room, error);
-	if (ret)
-		return ret;
-	if (!e->options->c_order)
-		sde__strided_copy(e->item, count, e->turned, to, e->read, from);
-	ret = sde__npz_append(e->writer, e->options->c_order ? e->read : e->turned, (size_t)bytes,
-			      error);
-	return ret ? ret : progress(e, bytes, error);
+	return move_block(e, data, start, count, e->step, e->options->c_order ? c : fortran,
+			  (size_t)(d * n * m * item), error);
 }
 
 static uint64_t at_least_one(uint64_t n)
@@ -179,8 +171,8 @@ static int write_fortran(struct export *e, const struct sde_array *data, struct 
 		const uint64_t start[3] = { e->start[0], e->start[1], e->start[2] + m * e->step[2] };
 
 		n = e->count[2] - m < most ? e->count[2] - m : most;
-		ret = move_block(e, data, start, (const uint64_t[3]){ e->count[0], e->count[1], n },
-				 error);
+		ret = move_data(e, data, start, (const uint64_t[3]){ e->count[0], e->count[1], n },
+				error);
 	}
 	return ret;
 }
@@ -202,8 +194,8 @@ static int write_c(struct export *e, const struct sde_array *data, struct sde_er
 							    e->start[2] + m * e->step[2] };
 
 				part = e->count[2] - m < times ? e->count[2] - m : times;
-				ret = move_block(e, data, start, (const uint64_t[3]){ 1, some, part },
-						 error);
+				ret = move_data(e, data, start, (const uint64_t[3]){ 1, some, part },
+						error);
 			}
 		}
 	return ret;
@@ -227,7 +219,7 @@ static int write_data(struct export *e, const struct sde_array *data, struct sde
  * The file
  */
 
-static int make_buffers(struct export *e, bool iteration, struct sde_error *error)
+static int measure(struct export *e, bool iteration, struct sde_error *error)
 {
 	uint64_t snapshot, data;
 
@@ -236,11 +228,8 @@ static int make_buffers(struct export *e, bool iteration, struct sde_error *erro
 	    __builtin_mul_overflow(snapshot, e->count[2], &data) || data > INT64_MAX)
 		return sde__fail(error, -EINVAL, "the selection is larger than a file can be");
 	e->all = data + (iteration ? 16 : 8) * e->count[2];
-	e->room = (size_t)(e->options->c_order || snapshot < BLOCK ? BLOCK : snapshot);
-	e->read = malloc(e->room);
-	e->turned = malloc(e->room);
-	return e->read && e->turned ? 0 :
-	       sde__fail(error, -ENOMEM, "out of memory: two blocks of %zu bytes", e->room);
+	e->block = (size_t)(e->options->c_order || snapshot < BLOCK ? BLOCK : snapshot);
+	return 0;
 }
 
 static int write_members(struct export *e, const struct sde_array *time,
@@ -271,22 +260,20 @@ int sde__npz_export(const struct sde__io *io, const char *path, const struct sde
 	if (!ret)
 		ret = select_all(&e, time, data, iteration, error);
 	if (!ret)
-		ret = make_buffers(&e, iteration, error);
+		ret = measure(&e, iteration, error);
 	if (ret)
-		goto out;
+		return ret;
 	how.threads = sde__npz_threads(own.threads);
 	how.stored = own.store;
 	how.overwrite = own.overwrite;
+	how.most = e.block;
 	ret = sde__npz_create(&e.writer, io, path, &how, error);
 	if (ret)
-		goto out;
+		return ret;
 	ret = write_members(&e, time, data, iteration, error);
 	if (ret)
 		sde__npz_abandon(e.writer);
 	else
 		ret = sde__npz_finish(e.writer, error);
-out:
-	free(e.read);
-	free(e.turned);
 	return ret;
 }

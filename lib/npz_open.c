@@ -156,20 +156,18 @@ struct box {
 	uint64_t begin;			/* of its first number in the source */
 };
 
-static void box_of(const struct npz *npz, const struct sde__range *range, struct box *box)
+static void box_of(const struct npz *npz, const struct sde__range *range, const int64_t *strides,
+		   struct box *box)
 {
-	int64_t to = (int64_t)npz->item;
-
 	box->npz = npz;
 	box->begin = 0;
 	data_strides(npz, box->from);
-	for (unsigned i = 3; i-- > 0; ) {
+	for (unsigned i = 0; i < 3; i++) {
 		box->begin += (uint64_t)box->from[i] * range[i].start;
 		/* one number has no step; what is given may be anything */
 		box->from[i] *= range[i].count > 1 ? (int64_t)range[i].step : 1;
 		box->count[i] = range[i].count;
-		box->to[i] = to;
-		to *= (int64_t)range[i].count;
+		box->to[i] = strides[i];
 	}
 }
 
@@ -353,7 +351,7 @@ static int read_forward(struct data *data, const struct box *box, const struct s
 }
 
 static int data_read(void *self, const struct sde__range *range, void *out,
-		     struct sde_error *error)
+		     const int64_t *strides, struct sde_error *error)
 {
 	struct data *data = self;
 	struct npz *npz = data->npz;
@@ -361,7 +359,7 @@ static int data_read(void *self, const struct sde__range *range, void *out,
 	struct box box;
 	int ret = 0;
 
-	box_of(npz, range, &box);
+	box_of(npz, range, strides, &box);
 	if (npz->data->stored)
 		return read_stored(&box, out, error);
 	memory = held_member(npz, SDE__NPZ_DATA);

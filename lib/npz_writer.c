@@ -26,6 +26,10 @@
 
 #define TEMPORARY_TRIES 16
 
+/* While the next are compressed, the device writes this many bytes; so the sync at the
+ * end, which nothing else can be done beside, is short. */
+#define BEGIN_SYNC ((uint64_t)8 << 20)
+
 struct sde__npz_writer {
 	const struct sde__io *io;
 	struct sde__npz_options options;
@@ -35,6 +39,7 @@ struct sde__npz_writer {
 	char temporary[NAME_MAX + 1];	/* "" when there is none (any more) */
 	int dir, fd;
 	uint64_t offset;		/* where the file ends */
+	uint64_t begun;			/* before it, the device has begun */
 	struct sde_error failure;	/* the first */
 	bool open;			/* in a member: the last of these */
 	uint64_t left;			/* bytes it lacks */
@@ -53,9 +58,14 @@ static int put_behind(void *ctx, const void *bytes, size_t n)
 	struct sde__npz_writer *w = ctx;
 	const int ret = put(w, bytes, n, w->offset);
 
-	if (!ret)
-		w->offset += n;
-	return ret;
+	if (ret)
+		return ret;
+	w->offset += n;
+	if (w->io->begin_sync && w->offset - w->begun >= BEGIN_SYNC) {
+		w->io->begin_sync(w->io->ctx, w->fd, w->begun, w->offset - w->begun);
+		w->begun = w->offset;
+	}
+	return 0;
 }
 
 /* What the caller is told, of a failure that was noted in w->failure. */
@@ -161,7 +171,8 @@ static int set_up(struct sde__npz_writer *w, struct sde_error *error)
 	if (!ret)
 		ret = open_directory(w, error);
 	if (!ret)
-		ret = sde__pipe_create(&w->pipe, w->options.threads, engine, put_behind, w, error);
+		ret = sde__pipe_create(&w->pipe, w->options.threads, w->options.most, engine,
+				       put_behind, w, error);
 	return ret ? ret : open_temporary(w, error);
 }
 
@@ -178,6 +189,8 @@ int sde__npz_create(struct sde__npz_writer **out, const struct sde__io *io, cons
 	w->options = *options;
 	if (!w->options.zip64_from)
 		w->options.zip64_from = SDE__ZIP64_FROM;
+	if (!w->options.most)
+		w->options.most = SDE__DEFLATE_BLOCK;
 	w->dir = -1;
 	w->fd = -1;
 	w->path = strdup(path);
@@ -252,20 +265,52 @@ int sde__npz_member_begin(struct sde__npz_writer *w, const char *name,
 	return tell(w, error);
 }
 
+/* n bytes more of the open member. */
+static int take(struct sde__npz_writer *w, size_t n)
+{
+	if (w->failure.code)
+		return w->failure.code;
+	if (!w->open || n > w->left)
+		return sde__fail(&w->failure, -EINVAL,
+				 "more bytes than the array's shape has for '%s'", w->path);
+	w->left -= n;
+	return 0;
+}
+
 int sde__npz_append(struct sde__npz_writer *w, const void *bytes, size_t n,
 		    struct sde_error *error)
 {
 	int ret;
 
-	if (w->failure.code)
+	if (take(w, n))
 		return tell(w, error);
-	if (!w->open || n > w->left) {
-		sde__fail(&w->failure, -EINVAL, "more bytes than the array's shape has for '%s'",
-			  w->path);
+	ret = sde__pipe_append(w->pipe, bytes, n);
+	if (ret)
+		cannot_write(w, ret);
+	return tell(w, error);
+}
+
+int sde__npz_reserve(struct sde__npz_writer *w, size_t n, void **room, struct sde_error *error)
+{
+	*room = NULL;
+	if (take(w, n))
+		return tell(w, error);
+	if (n > w->options.most) {
+		sde__fail(&w->failure, -EINVAL, "%zu bytes at once are more than %zu", n,
+			  w->options.most);
 		return tell(w, error);
 	}
-	w->left -= n;
-	ret = sde__pipe_append(w->pipe, bytes, n);
+	*room = sde__pipe_reserve(w->pipe, n);
+	return 0;
+}
+
+int sde__npz_commit(struct sde__npz_writer *w, size_t n, struct sde_error *error)
+{
+	int ret;
+
+	if (w->failure.code)
+		return tell(w, error);
+	ret = sde__pipe_commit(w->pipe, n);
 	if (ret)
 		cannot_write(w, ret);
 	return tell(w, error);
@@ -297,11 +342,6 @@ int sde__npz_member_end(struct sde__npz_writer *w, struct sde_error *error)
 	w->open = false;
 	put_local(w, entry, &size);
 	return tell(w, error);
-}
-
-uint64_t sde__npz_written(const struct sde__npz_writer *w)
-{
-	return w->offset;
 }
 
 /* ------------------------------------------------------------------------

@@ -5,7 +5,8 @@
  *
  *	sde__npz_create(&writer, io, "out.npz", &options, error);
  *	sde__npz_member_begin(writer, "time", &array, error);
- *	sde__npz_append(writer, bytes, n, error);	(any number of times)
+ *	sde__npz_append(writer, bytes, n, error);	(any number of times, or
+ *							 reserve and commit)
  *	sde__npz_member_end(writer, error);
  *	...						(the next member)
  *	sde__npz_finish(writer, error);			or sde__npz_abandon(writer)
@@ -17,7 +18,8 @@
  * the directory, finish fails and the whole file is there: whether it outlives a
  * power loss is unknown.)
  *
- * Memory is bounded by the number of threads (deflate_pipe.h), whatever the sizes.
+ * Memory is bounded by `most` and the number of threads (deflate_pipe.h), whatever the
+ * sizes.
  * Equal arrays make equal bytes, however they were cut into appends, with any
  * number of threads (with ISA-L: on CPUs of one kind).
  *
@@ -40,6 +42,7 @@ struct sde__npz_options {
 	bool stored;		/* do not compress; the numbers of each member then
 				 * begin at a multiple of 64 bytes in the file */
 	bool overwrite;		/* replace a file that is there */
+	size_t most;		/* bytes reserved at once; 0: a megabyte */
 	const char *engine;	/* of deflate.h; NULL: the best */
 	uint64_t zip64_from;	/* for tests: see zip.h */
 };
@@ -67,11 +70,16 @@ int sde__npz_member_begin(struct sde__npz_writer *writer, const char *name,
 int sde__npz_append(struct sde__npz_writer *writer, const void *bytes, size_t n,
 		    struct sde_error *error);
 
+/*
+ * The same without a copy: *room is for the next n bytes, at most options.most; they
+ * are put there and committed before anything else is called. -EINVAL as append.
+ */
+int sde__npz_reserve(struct sde__npz_writer *writer, size_t n, void **room,
+		     struct sde_error *error);
+int sde__npz_commit(struct sde__npz_writer *writer, size_t n, struct sde_error *error);
+
 /* -EINVAL if bytes are missing. */
 int sde__npz_member_end(struct sde__npz_writer *writer, struct sde_error *error);
-
-/* Bytes of the file so far, for a progress bar: what is in flight is not in it. */
-uint64_t sde__npz_written(const struct sde__npz_writer *writer);
 
 /* Both free the writer, always. abandon accepts NULL. */
 int sde__npz_finish(struct sde__npz_writer *writer, struct sde_error *error);

@@ -81,15 +81,16 @@ struct sde__range {
 };
 
 /*
- * data[range[0], range[1], range[2]] into out, C order. The selection lies in
- * (d_X, N, snapshots).
+ * data[range[0], range[1], range[2]] into out, by one byte stride an axis. The
+ * selection lies in (d_X, N, snapshots).
  */
 int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3], void *out,
-		     struct sde_error *error);
+		     const int64_t strides[3], struct sde_error *error);
 
-/* time or iteration (their 64 bits) of a range of snapshots. */
+/* time or iteration (their 64 bits) of a range of snapshots, `stride` bytes apart. */
 int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,
-		       const struct sde__range *range, uint64_t *out, struct sde_error *error);
+		       const struct sde__range *range, void *out, int64_t stride,
+		       struct sde_error *error);
 
 /*
  * The state of snapshot `index`: *n is the room at `bytes`, and becomes the

@@ -81,7 +81,8 @@ static int write_column(struct recovery *r, enum sde__column column, struct sde_
 		range.count = reader->snapshots - range.start;
 		if (range.count > COLUMN_STEP)
 			range.count = COLUMN_STEP;
-		ret = sde__reader_column(&r->cursor, column, &range, numbers, error);
+		ret = sde__reader_column(&r->cursor, column, &range, numbers, sizeof(*numbers),
+					 error);
 		for (uint64_t i = 0; i < range.count && !ret; i++)
 			ret = sde__series_append(series, numbers[i], error);
 		range.start += range.count;

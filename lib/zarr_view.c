@@ -49,9 +49,9 @@ int sde__zarr_view_moment(struct sde__reader *reader, uint64_t index, double *ti
 
 	ret = sde__cursor_init(&cursor, reader, error);
 	if (!ret)
-		ret = sde__reader_column(&cursor, SDE__COLUMN_TIME, &one, &bits[0], error);
+		ret = sde__reader_column(&cursor, SDE__COLUMN_TIME, &one, &bits[0], 8, error);
 	if (!ret)
-		ret = sde__reader_column(&cursor, SDE__COLUMN_ITERATION, &one, &bits[1], error);
+		ret = sde__reader_column(&cursor, SDE__COLUMN_ITERATION, &one, &bits[1], 8, error);
 	if (!ret) {
 		memcpy(time, &bits[0], sizeof(*time));
 		memcpy(iteration, &bits[1], sizeof(*iteration));

@@ -3,6 +3,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "array.h"
 #include "twin.h"
 
 #include <sdestore/backend.h>
@@ -103,6 +104,36 @@ static void read_random(const struct seen *seen, const struct sde_array *array, 
 	free(out);
 }
 
+/* The same in a layout of its own; what lies between its numbers is left alone. */
+static void read_strided(const struct seen *seen, const struct sde_array *array, uint64_t *seed)
+{
+	uint64_t count[3] = { 1, 1, 1 }, k[3];
+	int64_t strides[3] = { 0 };
+	unsigned char *out;
+	size_t bytes, touched = 0;
+
+	for (unsigned i = 0; i < seen->ndim; i++)
+		count[i] = 1 + twin_below(seed, seen->shape[i]);
+	bytes = twin_strides(seed, seen->item, seen->ndim, count, strides);
+	out = malloc(bytes);
+	assert_non_null(out);
+	memset(out, 0, bytes);
+	assert_int_equal(sde__array_read_strided(array, NULL, count, NULL, out, strides), 0);
+	for (k[0] = 0; k[0] < count[0]; k[0]++)
+		for (k[1] = 0; k[1] < count[1]; k[1]++)
+			for (k[2] = 0; k[2] < count[2]; k[2]++, touched++) {
+				unsigned char *at = out + (int64_t)k[0] * strides[0] +
+						    (int64_t)k[1] * strides[1] + (int64_t)k[2] * strides[2];
+
+				assert_memory_equal(at, element(seen, k), seen->item);
+				memset(at, 0, seen->item);
+			}
+	assert_int_equal(touched, count[0] * count[1] * count[2]);
+	for (size_t i = 0; i < bytes; i++)
+		assert_int_equal(out[i], 0);
+	free(out);
+}
+
 static void any_selection_of_wrapped_memory_is_right(void **state)
 {
 	uint64_t seed = 2024;
@@ -120,6 +151,7 @@ static void any_selection_of_wrapped_memory_is_right(void **state)
 		assert_memory_equal(sde_array_shape(array), seen.shape, seen.ndim * 8);
 		for (int j = 0; j < 8; j++)
 			read_random(&seen, array, &seed);
+		read_strided(&seen, array, &seed);
 		sde_array_close(array);
 		free(seen.memory);
 	}

@@ -189,20 +189,20 @@ static double number(enum sde_dtype dtype, const void *at)
 static void check_selection(const struct sde_array *array, const struct shape *s,
 			    const uint64_t *start, const uint64_t *count, const uint64_t *step)
 {
-	const size_t item = s->dtype == SDE_FLOAT32 ? 4 : 8;
-	const size_t bytes = (size_t)(count[0] * count[1] * count[2]) * item;
-	unsigned char *out = malloc(bytes), *at = out;
 	struct sde_error error = { 0 };
+	unsigned char *out;
+	int64_t strides[3];
 	int ret;
 
-	assert_non_null(out);
-	ret = sde_array_read(array, start, count, step, out, bytes);
+	ret = twin_read(&seed, array, start, count, step, &out, strides);
 	sde_array_error(array, &error);
 	twin_assert_ok(ret, error.text);
 	for (uint64_t d = 0; d < count[0]; d++)
 		for (uint64_t n = 0; n < count[1]; n++)
-			for (uint64_t m = 0; m < count[2]; m++, at += item)
-				if (number(s->dtype, at) != value(s, start[0] + d * step[0],
+			for (uint64_t m = 0; m < count[2]; m++)
+				if (number(s->dtype, out + (int64_t)d * strides[0] +
+					   (int64_t)n * strides[1] + (int64_t)m * strides[2]) !=
+				    value(s, start[0] + d * step[0],
 								  start[1] + n * step[1],
 								  start[2] + m * step[2]))
 					fail_msg("(%ju, %ju, %ju) of a selection differs",

@@ -5,6 +5,8 @@
 #endif
 #include "twin.h"
 
+#include "array.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -277,19 +279,58 @@ static void choose_range(uint64_t *seed, uint64_t length, uint64_t *start, uint6
 	}
 }
 
+size_t twin_strides(uint64_t *seed, size_t item, unsigned ndim, const uint64_t *count,
+		    int64_t *strides)
+{
+	unsigned order[3] = { 0, 1, 2 };
+	size_t bytes = item;
+
+	for (unsigned i = ndim; i-- > 1; ) {
+		const unsigned j = (unsigned)twin_below(seed, i + 1), k = order[i];
+
+		order[i] = order[j];
+		order[j] = k;
+	}
+	for (unsigned i = 0; i < ndim; i++) {
+		strides[order[i]] = (int64_t)(bytes * (twin_below(seed, 4) ? 1 : 2));
+		bytes = (size_t)strides[order[i]] * (size_t)count[order[i]];
+	}
+	return bytes;
+}
+
+int twin_read(uint64_t *seed, const struct sde_array *data, const uint64_t *start,
+	      const uint64_t *count, const uint64_t *step, unsigned char **out,
+	      int64_t strides[3])
+{
+	const size_t size = sde_array_dtype(data) == SDE_FLOAT32 ? 4 : 8;
+	const bool c_order = twin_below(seed, 2);
+	size_t bytes;
+
+	if (c_order) {
+		strides[2] = (int64_t)size;
+		strides[1] = strides[2] * (int64_t)count[2];
+		strides[0] = strides[1] * (int64_t)count[1];
+		bytes = (size_t)strides[0] * (size_t)count[0];
+	} else {
+		bytes = twin_strides(seed, size, 3, count, strides);
+	}
+	*out = malloc(bytes + 1);
+	assert_non_null(*out);
+	return c_order ? sde_array_read(data, start, count, step, *out, bytes) :
+			 sde__array_read_strided(data, start, count, step, *out, strides);
+}
+
 /* Read and compare; false if the view is stale, and may be. */
 static bool data_is_right(struct twin *twin, const struct twin_view *view, const uint64_t *start,
 			  const uint64_t *count, const uint64_t *step)
 {
 	const uint64_t n = twin->ensemble.trajectories;
-	const size_t numbers = (size_t)(count[0] * count[1] * count[2]);
-	unsigned char *out = malloc(numbers * item(twin) + 1);
 	struct sde_error error = { 0 };
-	const unsigned char *at = out;
+	unsigned char *out;
+	int64_t strides[3];
 	int ret;
 
-	assert_non_null(out);
-	ret = sde_array_read(view->data, start, count, step, out, numbers * item(twin));
+	ret = twin_read(&twin->seed, view->data, start, count, step, &out, strides);
 	if (ret == SDE_E_STALE && view->truncated) {
 		free(out);
 		return false;
@@ -299,9 +340,11 @@ static bool data_is_right(struct twin *twin, const struct twin_view *view, const
 	twin_assert_ok(ret, error.text);
 	for (uint64_t i = 0; i < count[0]; i++)
 		for (uint64_t j = 0; j < count[1]; j++)
-			for (uint64_t k = 0; k < count[2]; k++, at += item(twin)) {
+			for (uint64_t k = 0; k < count[2]; k++) {
 				const uint64_t d = start[0] + i * step[0], m = start[1] + j * step[1];
 				const uint64_t t = start[2] + k * step[2];
+				const unsigned char *at = out + (int64_t)i * strides[0] +
+							  (int64_t)j * strides[1] + (int64_t)k * strides[2];
 
 				if (!memcmp(at, view->record[t]->data + (d * n + m) * item(twin),
 					    item(twin)))

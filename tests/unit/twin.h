@@ -17,6 +17,21 @@ uint64_t twin_random(uint64_t *seed);
 /* 0 .. n - 1 */
 uint64_t twin_below(uint64_t *seed, uint64_t n);
 
+/*
+ * A memory layout for a selection of `count` numbers an axis: byte strides in any
+ * order of the axes, some with gaps. Returns the bytes it spans.
+ */
+size_t twin_strides(uint64_t *seed, size_t item, unsigned ndim, const uint64_t *count,
+		    int64_t *strides);
+
+/*
+ * Read a selection of a three-dimensional array into new memory, of any layout: in C
+ * order by sde_array_read, in others by the call behind it.
+ */
+int twin_read(uint64_t *seed, const struct sde_array *data, const uint64_t *start,
+	      const uint64_t *count, const uint64_t *step, unsigned char **out,
+	      int64_t strides[3]);
+
 struct twin_record {
 	struct twin_record *older;	/* all records ever made, for freeing */
 	double time;
