@@ -281,6 +281,30 @@ check-long: ## the crash tests at length: hours rather than minutes
 	@SDE_TEST_LONG=1 TEST_TIMEOUT=$${TEST_TIMEOUT:-14400} \
 		$(MAKE) -f $(self) TESTS='crash/*' VARIANTS=plain check
 
+# Counters of processes that are killed are lost; those of the others add up. Time
+# limits are for builds without counters.
+COVERAGE_TESTS = $(filter-out install/% interop/%,$(every_test))
+.PHONY: coverage mcdc
+coverage: ## lines and branches that the tests reach (gcc)
+	@rm -rf $(BUILD)/coverage
+	@$(MAKE) -f $(self) BUILD=$(BUILD)/coverage CC=gcc \
+		CFLAGS='-O0 -g --coverage -fprofile-update=atomic' WARNINGS= test-programs
+	@TEST_TIMEOUT=1800 $(srcdir)/tests/run --variant plain $(BUILD)/coverage $(COVERAGE_TESTS)
+	@$(srcdir)/build-aux/coverage $(BUILD)/coverage $(srcdir)
+
+# Conditions that decide by themselves (MC/DC), by clang 19; reported, no bar.
+mcdc: ## MC/DC of what the tests reach (clang-19, llvm-cov-19)
+	@rm -rf $(BUILD)/mcdc
+	@$(MAKE) -f $(self) BUILD=$(BUILD)/mcdc CC=clang-19 WARNINGS= \
+		CFLAGS='-O1 -g -fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc' test-programs
+	@LLVM_PROFILE_FILE=$(abspath $(BUILD)/mcdc)/raw/%m.profraw TEST_TIMEOUT=1800 \
+		$(srcdir)/tests/run --variant plain $(BUILD)/mcdc $(COVERAGE_TESTS)
+	@llvm-profdata-19 merge -o $(BUILD)/mcdc/all.profdata $(BUILD)/mcdc/raw/*.profraw
+	@llvm-cov-19 report --show-mcdc-summary --show-region-summary=0 \
+		--instr-profile=$(BUILD)/mcdc/all.profdata \
+		$(addprefix --object $(BUILD)/mcdc/tests/,$(filter-out %.sh,$(COVERAGE_TESTS))) \
+		--sources $(lib_src:%=$(srcdir)/%)
+
 .PHONY: demo
 demo: $(BUILD)/examples/double_well $(BUILD)/tools/sde-inspect ## simulate a double well into demo.zarr and look at it
 	$(BUILD)/examples/double_well
