@@ -190,6 +190,31 @@ int sde__io_remove_tree(const struct sde__io *io, int dir, const char *name)
 	return remove_tree(io, dir, name, TREE_DEPTH);
 }
 
+/* A directory that is to outlive a power loss has its name synced. */
+static int make_one_directory(const struct sde__io *io, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *parent;
+	int fd, ret;
+
+	ret = io->make_directory_at(io->ctx, -1, path);
+	if (ret)
+		return ret;
+	parent = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+	if (!parent)
+		return -ENOMEM;
+	fd = io->open_at(io->ctx, -1, parent, O_RDONLY | O_DIRECTORY);
+	free(parent);
+	if (fd < 0)
+		return fd;
+	ret = io->sync(io->ctx, fd);
+	/* another attempt must not find it there and take it for durable */
+	if (ret)
+		io->remove_at(io->ctx, fd, slash ? slash + 1 : path, true);
+	io->close(io->ctx, fd);
+	return ret;
+}
+
 int sde__io_make_directories(void *ctx, const char *path)
 {
 	const struct sde__io *io = ctx ? ctx : &sde__io_posix;
@@ -212,7 +237,7 @@ int sde__io_make_directories(void *ctx, const char *path)
 			*slash = '\0';
 		/* an existing one may refuse with EROFS or EACCES instead */
 		if (io->stat_at(io->ctx, -1, copy, &st))
-			ret = io->make_directory_at(io->ctx, -1, copy);
+			ret = make_one_directory(io, copy);
 		if (ret == -EEXIST)
 			ret = 0;
 		if (!slash)

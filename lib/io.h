@@ -117,7 +117,7 @@ int sde__io_read_file(const struct sde__io *io, int dir, const char *name,
 int sde__io_remove_tree(const struct sde__io *io, int dir, const char *name);
 
 /*
- * mkdir -p of a path as the user gave it. Has the form of the make_directory
+ * mkdir -p of a path as the user gave it; what was made is durable. Has the form of the make_directory
  * option, whose default it is; ctx is a struct sde__io, or NULL for the real one.
  */
 int sde__io_make_directories(void *ctx, const char *path);

@@ -283,6 +283,29 @@ static void directories_are_made_with_their_parents(void **state)
 	assert_int_equal(sde__io_make_directories(NULL, "/"), 0);
 }
 
+/* Between mkdir and the next one lies a sync of where it was made. */
+static void a_made_directory_outlives_a_power_loss(void **state)
+{
+	int at = 0;
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(sde__io_make_directories(&fault.io, "p/q/r"), 0);
+	assert_int_equal(fault_io_count(&fault, "make_directory_at", NULL), 3);
+	for (int i = 0; i < 3; i++) {
+		at = fault_io_find(&fault, at, "make_directory_at", NULL) + 1;
+		assert_string_equal(fault.event[at].call, "open_at");
+		assert_string_equal(fault.event[at + 1].call, "sync");
+	}
+	/* one that could not be synced is not left for the next attempt to find */
+	fault_io_arm(&fault, 1, EIO, false);
+	fault.only = "sync";
+	assert_int_equal(sde__io_make_directories(&fault.io, "p/q/s"), -EIO);
+	assert_false(scratch_exists("p/q/s"));
+	assert_int_equal(sde__io_make_directories(&fault.io, "p/q/s"), 0);
+	assert_int_equal(fault.handles, 0);
+}
+
 static void what_cannot_become_a_directory_is_an_error(void **state)
 {
 	(void)state;
@@ -465,6 +488,7 @@ int main(void)
 		SCRATCH_TEST(a_tree_is_removed_and_no_link_followed),
 		SCRATCH_TEST(any_failing_call_of_remove_tree_is_returned),
 		SCRATCH_TEST(directories_are_made_with_their_parents),
+		SCRATCH_TEST(a_made_directory_outlives_a_power_loss),
 		SCRATCH_TEST(what_cannot_become_a_directory_is_an_error),
 		SCRATCH_TEST(a_refused_directory_is_reported),
 		SCRATCH_TEST(a_name_inside_is_never_opened_through_a_link),
