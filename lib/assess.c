@@ -156,9 +156,14 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 	const struct sde__slot_layout *l = &reader->ring->header.layout;
 	const uint64_t slots = l->segments * l->geometry.chunk_size;
 	uint64_t first = 0, upto = 0;
+	bool alive = false;
 	int ret = 0;
 
-	if (locked) {
+	if (locked)
+		ret = sde__ring_reader_is_lockers(reader->ring, &alive, error);
+	if (ret)
+		return ret;
+	if (alive) {
 		first = sde__ring_reader_first(reader->ring, &reader->counters);
 		upto = reader->counters.committed;
 	} else {
@@ -172,7 +177,7 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 	if (ret || upto <= reader->filed)
 		return ret;
 	/* a writer at work has no gap, unless it truncates just now */
-	if (first > reader->filed && locked)
+	if (first > reader->filed && alive)
 		return sde__fail(error, SDE_E_STALE, "'%s' is being truncated", reader->home.path);
 	if (first > reader->filed)
 		return sde__fail(error, SDE_E_HOLE,

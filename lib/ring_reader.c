@@ -140,10 +140,30 @@ int sde__ring_reader_counters(const struct sde__ring_reader *reader,
 	return 0;
 }
 
+static const unsigned char unknown[16];
+
+int sde__ring_reader_is_lockers(const struct sde__ring_reader *reader, bool *is_lockers,
+				struct sde_error *error)
+{
+	const struct sde__ring_header *h = &reader->header;
+	unsigned char boot[16];
+	struct sde__stat st;
+	int ret;
+
+	ret = reader->io->stat(reader->io->ctx, reader->header_fd, &st);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot stat 'data/.ring/header'");
+	/* where boots cannot be told apart, the lock must do */
+	*is_lockers = st.inode == h->inode &&
+		      (reader->io->boot_id(reader->io->ctx, boot) ||
+		       !memcmp(h->boot, unknown, sizeof(boot)) ||
+		       !memcmp(h->boot, boot, sizeof(boot)));
+	return 0;
+}
+
 int sde__ring_reader_trust(const struct sde__ring_reader *reader, enum sde__ring_trust *trust,
 			   struct sde_error *error)
 {
-	static const unsigned char unknown[16];
 	const struct sde__ring_header *h = &reader->header;
 	unsigned char boot[16];
 	struct sde__stat st;

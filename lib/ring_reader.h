@@ -51,6 +51,15 @@ enum sde__ring_trust {
 int sde__ring_reader_trust(const struct sde__ring_reader *reader, enum sde__ring_trust *trust,
 			   struct sde_error *error);
 
+/*
+ * Of a store that is locked: can this be the ring of the process that holds the lock?
+ * It is not if it was laid before the last boot, or is another file than it was laid
+ * as: then that process is just recovering it. (Device numbers are not asked: they may
+ * differ between two mounts of one file system.)
+ */
+int sde__ring_reader_is_lockers(const struct sde__ring_reader *reader, bool *is_lockers,
+				struct sde_error *error);
+
 /* fsync every file: afterwards what was read cannot vanish. */
 int sde__ring_reader_sync(const struct sde__ring_reader *reader, struct sde_error *error);
 

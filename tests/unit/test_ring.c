@@ -677,6 +677,44 @@ static void a_counter_older_than_what_it_precedes_is_raised(void **state)
 	sde__ring_free(ring);
 }
 
+static bool is_lockers(const unsigned char *boot)
+{
+	struct sde__ring_reader *reader;
+	bool is;
+
+	fault.boot = boot;
+	reader = reader_of();
+	assert_int_equal(sde__ring_reader_is_lockers(reader, &is, NULL), 0);
+	sde__ring_reader_close(reader);
+	return is;
+}
+
+/* While a store is locked: is it by who laid this ring, or by who recovers it? */
+static void a_ring_from_before_the_boot_is_not_the_lockers(void **state)
+{
+	static const unsigned char one[16] = { 1 }, two[16] = { 2 }, unknown[16];
+	unsigned char *bytes;
+	size_t size;
+
+	(void)state;
+	fault_io_init(&fault);
+	fault.boot = one;
+	sde__ring_free(enacted(0, 0, 0));
+	assert_true(is_lockers(one));
+	assert_false(is_lockers(two));
+	/* cp: the old inode is kept alive, so that it is not given out again */
+	bytes = scratch_read("header", &size);
+	scratch_write("copy", bytes, size);
+	free(bytes);
+	assert_int_equal(link("header", "original"), 0);
+	assert_int_equal(rename("copy", "header"), 0);
+	assert_false(is_lockers(one));
+	/* where boots cannot be told apart the lock has to do */
+	fault.boot = unknown;
+	sde__ring_free(enacted(0, 0, 0));
+	assert_true(is_lockers(two));
+}
+
 static enum sde__ring_trust trust_of(const unsigned char *boot)
 {
 	struct sde__ring_reader *reader = reader_of();
@@ -869,6 +907,7 @@ int main(void)
 		SCRATCH_TEST(a_restart_is_durable_step_by_step),
 		SCRATCH_TEST(impossible_counters_are_corrupt),
 		SCRATCH_TEST(a_counter_older_than_what_it_precedes_is_raised),
+		SCRATCH_TEST(a_ring_from_before_the_boot_is_not_the_lockers),
 		SCRATCH_TEST(a_ring_is_believed_as_far_as_its_boot_and_file),
 		SCRATCH_TEST(without_a_boot_id_only_what_is_synced_holds),
 		SCRATCH_TEST(damaged_ring_files_are_refused),
