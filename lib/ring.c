@@ -41,12 +41,17 @@ static int sync_header(struct sde__ring *ring, struct sde_error *error)
 	return ret ? sde__fail_why(error, ret, "cannot sync 'data/.ring/header'") : 0;
 }
 
-int sde__ring_remove_files(const struct sde__io *io, int dir, struct sde_error *error)
+int sde__ring_remove_files(const struct sde__io *io, int dir, bool durable,
+			   struct sde_error *error)
 {
 	char name[SEGMENT_NAME_SIZE];
 	int ret;
 
 	ret = io->remove_at(io->ctx, dir, SDE__RING_HEADER_NAME, false);
+	/* where there is a header there are segments, after a power loss, too; also if
+	 * it was removed by a process that was killed before it came to this */
+	if ((!ret || ret == -ENOENT) && durable)
+		ret = io->sync(io->ctx, dir);
 	if (ret && ret != -ENOENT)
 		return sde__fail_why(error, ret, "cannot remove 'data/.ring/header'");
 	io->remove_at(io->ctx, dir, SDE__RING_HEADER_NAME ".tmp", false);
@@ -127,14 +132,14 @@ static int write_header(struct sde__ring *ring, struct sde__ring_header *header,
 }
 
 int sde__ring_prepare(struct sde__ring **out, const struct sde__io *io, int dir,
-		      struct sde__ring_header *header, struct sde_error *error)
+		      struct sde__ring_header *header, bool durable, struct sde_error *error)
 {
 	char name[SEGMENT_NAME_SIZE];
 	struct sde__ring *ring;
 	int ret;
 
 	*out = NULL;
-	ret = sde__ring_remove_files(io, dir, error);
+	ret = sde__ring_remove_files(io, dir, durable, error);
 	if (ret)
 		return ret;
 	ring = ring_new(io, dir, &header->layout);
@@ -151,7 +156,7 @@ int sde__ring_prepare(struct sde__ring **out, const struct sde__io *io, int dir,
 	if (!ret)
 		ret = write_header(ring, header, error);
 	if (ret) {
-		sde__ring_remove_files(io, dir, NULL);
+		sde__ring_remove_files(io, dir, durable, NULL);
 		sde__ring_free(ring);
 		return ret;
 	}

@@ -48,7 +48,7 @@ struct sde__ring {
  * are the caller's, the rest is filled in. -ENOSPC names the bytes it takes.
  */
 int sde__ring_prepare(struct sde__ring **out, const struct sde__io *io, int dir,
-		      struct sde__ring_header *header, struct sde_error *error);
+		      struct sde__ring_header *header, bool durable, struct sde_error *error);
 
 /*
  * Put it in force with `committed` snapshots, of which those from base on are
@@ -93,8 +93,10 @@ int sde__ring_restart(struct sde__ring *ring, uint64_t base, uint64_t committed,
 void sde__ring_free(struct sde__ring *ring);
 
 /*
- * Remove a ring's files from dir, the header first. What is not there is fine.
+ * Remove a ring's files from dir, the header first, and if `durable` also on the
+ * device before any other. What is not there is fine.
  */
-int sde__ring_remove_files(const struct sde__io *io, int dir, struct sde_error *error);
+int sde__ring_remove_files(const struct sde__io *io, int dir, bool durable,
+			   struct sde_error *error);
 
 #endif

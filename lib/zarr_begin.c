@@ -65,7 +65,8 @@ static int lay_ring(struct sde__zarr *z, struct sde_error *error)
 	struct sde__ring_header header = { .layout = z->config.layout };
 
 	memcpy(header.run, z->config.run, sizeof(header.run));
-	return sde__ring_prepare(&z->ring, z->io, z->home.ring, &header, error);
+	return sde__ring_prepare(&z->ring, z->io, z->home.ring, &header, sde__zarr_is_durable(z),
+				 error);
 }
 
 /* ------------------------------------------------------------------------
@@ -272,7 +273,7 @@ fail:
 	/* a closed store that could not be resumed is left as it was; a new ring
 	 * was laid only after all of the old one had been published */
 	if (z->ring)
-		sde__ring_remove_files(z->io, z->home.ring, NULL);
+		sde__ring_remove_files(z->io, z->home.ring, sde__zarr_is_durable(z), NULL);
 	sde__home_leave_idle_ring(&z->home);
 	sde__zarr_free(z);
 	return ret;

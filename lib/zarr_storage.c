@@ -466,7 +466,7 @@ static int remove_ring(struct sde__zarr *z, struct sde_error *error)
 {
 	int ret;
 
-	ret = sde__ring_remove_files(z->io, z->home.ring, error);
+	ret = sde__ring_remove_files(z->io, z->home.ring, sde__zarr_is_durable(z), error);
 	return ret ? ret : sde__home_leave_ring(&z->home, sde__zarr_is_durable(z), error);
 }
 

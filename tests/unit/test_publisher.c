@@ -73,7 +73,8 @@ static void bench_open(struct bench *b)
 		       error.text);
 	header.layout = b->config.layout;
 	memcpy(header.run, b->config.run, 16);
-	twin_assert_ok(sde__ring_prepare(&b->ring, &sde__io_posix, b->home.ring, &header, &error),
+	twin_assert_ok(sde__ring_prepare(&b->ring, &sde__io_posix, b->home.ring, &header, true,
+				       &error),
 		       error.text);
 	twin_assert_ok(sde__ring_enact(b->ring, 0, 0, 0, true, &error), error.text);
 	config.io = &sde__io_posix;

@@ -47,7 +47,7 @@ static int prepare(struct sde__ring **ring, struct sde_error *error)
 {
 	struct sde__ring_header h = header_of(S);
 
-	return sde__ring_prepare(ring, &fault.io, scratch_directory(), &h, error);
+	return sde__ring_prepare(ring, &fault.io, scratch_directory(), &h, true, error);
 }
 
 static struct sde__ring *enacted(uint64_t base, uint64_t committed, uint64_t epoch)
@@ -220,7 +220,7 @@ static void any_failing_call_of_laying_a_ring_leaves_no_file(void **state)
 		/* removal of a stale temporary, boot id, close: not needed */
 		if (!ret) {
 			sde__ring_free(ring);
-			sde__ring_remove_files(&sde__io_posix, scratch_directory(), NULL);
+			sde__ring_remove_files(&sde__io_posix, scratch_directory(), true, NULL);
 			continue;
 		}
 		assert_int_equal(ret, -ENOSPC);
@@ -278,7 +278,7 @@ static void a_new_ring_takes_the_place_of_an_older_larger_one(void **state)
 
 	(void)state;
 	fault_io_init(&fault);
-	assert_int_equal(sde__ring_prepare(&ring, &fault.io, scratch_directory(), &h, NULL), 0);
+	assert_int_equal(sde__ring_prepare(&ring, &fault.io, scratch_directory(), &h, true, NULL), 0);
 	assert_int_equal(sde__ring_enact(ring, 0, 0, 0, true, NULL), 0);
 	sde__ring_free(ring);
 	scratch_write("lock", "1\n", 2);
@@ -287,9 +287,9 @@ static void a_new_ring_takes_the_place_of_an_older_larger_one(void **state)
 	assert_false(scratch_exists("segment.3"));
 	assert_true(scratch_exists("lock"));
 	sde__ring_free(ring);
-	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), NULL), 0);
+	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), true, NULL), 0);
 	assert_int_equal(scratch_entries("."), 1);
-	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), NULL), 0);
+	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), true, NULL), 0);
 }
 
 static void the_header_is_removed_first(void **state)
@@ -302,13 +302,15 @@ static void the_header_is_removed_first(void **state)
 	ring = enacted(0, 0, 0);
 	sde__ring_free(ring);
 	fault_io_arm(&fault, 1, EACCES, false);
-	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), &error), -EACCES);
+	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), true, &error), -EACCES);
 	assert_non_null(strstr(error.text, "header"));
 	assert_true(scratch_exists("segment.0"));
 	fault_io_arm(&fault, 0, 0, false);
-	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), NULL), 0);
+	assert_int_equal(sde__ring_remove_files(&fault.io, scratch_directory(), true, NULL), 0);
 	assert_int_equal(fault_io_find(&fault, 0, "remove_at", NULL), 0);
 	assert_string_equal(fault.event[0].name, "header");
+	/* and is gone on the device before a segment can be */
+	assert_int_equal(fault_io_find(&fault, 1, "sync", NULL), 1);
 }
 
 static void a_slots_address_is_a_function_of_its_index(void **state)
@@ -824,7 +826,7 @@ static void remove_all(void *ctx, const char *call, const char *name)
 {
 	(void)ctx;
 	if (!strcmp(call, "open_at") && !strcmp(name, "segment.1"))
-		sde__ring_remove_files(&sde__io_posix, scratch_directory(), NULL);
+		sde__ring_remove_files(&sde__io_posix, scratch_directory(), true, NULL);
 }
 
 static void a_ring_removed_under_its_reader_is_no_ring(void **state)
