@@ -352,19 +352,21 @@ void sde__home_undo(struct sde__home *home)
 		sde__io_remove_tree(home->io, home->parent, home->temporary);
 }
 
-/* Put the new store where the old one is, in one instant if the system can. */
-static int exchange(struct sde__home *home, struct sde_error *error)
+/*
+ * Exchange the new store, under home->temporary, and the old one, under home->name:
+ * in one instant if the system can. Done twice it changes nothing.
+ */
+static int swap(struct sde__home *home, struct sde_error *error)
 {
 	const struct sde__io *io = home->io;
 	char aside[NAME_MAX + 1];
 	int ret;
 
 	ret = io->exchange_at(io->ctx, home->parent, home->temporary, home->parent, home->name);
-	if (ret != -EINVAL && ret != -ENOSYS) {
-		if (ret)
-			return sde__fail_why(error, ret, "cannot replace '%s'", home->path);
-		goto out;
-	}
+	if (!ret)
+		return 0;
+	if (ret != -EINVAL && ret != -ENOSYS)
+		return sde__fail_why(error, ret, "cannot replace '%s'", home->path);
 	if (snprintf(aside, sizeof(aside), "%.*s.old", NAME_MAX - 8, home->temporary) < 0)
 		return -ENAMETOOLONG;
 	ret = io->rename_at(io->ctx, home->parent, home->name, home->parent, aside);
@@ -376,7 +378,30 @@ static int exchange(struct sde__home *home, struct sde_error *error)
 		return sde__fail_why(error, ret, "cannot replace '%s'", home->path);
 	}
 	memcpy(home->temporary, aside, sizeof(aside));
-out:
+	return 0;
+}
+
+/* Put the new store where the old one is, and remove that. */
+static int exchange(struct sde__home *home, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	int ret;
+
+	ret = swap(home, error);
+	if (ret)
+		return ret;
+	/* nothing of the old store goes before the new one has its name for good */
+	ret = io->sync(io->ctx, home->parent);
+	if (ret) {
+		sde__fail_why(error, ret, "cannot sync the directory of '%s' (the new store is left beside it)",
+			      home->path);
+		/* which of them a power loss would leave is unknown: both must stay whole */
+		if (!swap(home, NULL)) {
+			free(home->temporary);
+			home->temporary = NULL;
+		}
+		return ret;
+	}
 	/* the old store now has the temporary name: undo would remove it, too */
 	ret = sde__io_remove_tree(io, home->parent, home->temporary);
 	return ret ? sde__fail_why(error, ret, "cannot remove the old '%s', now '%s'", home->path,
