@@ -242,6 +242,21 @@ int sde__home_reopen(struct sde__home *home, const struct sde__home *from,
 	return home->root < 0 ? sde__fail_why(error, home->root, "cannot open '%s'", home->path) : 0;
 }
 
+int sde__home_sync_name(struct sde__home *home, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	/* not by its path, which may be a link */
+	const int fd = io->open_at(io->ctx, home->root, "..", O_RDONLY | O_DIRECTORY);
+	int ret;
+
+	if (fd < 0)
+		return fd == -EACCES || fd == -EPERM ? 0 :
+		       sde__fail_why(error, fd, "cannot open the directory of '%s'", home->path);
+	ret = io->sync(io->ctx, fd);
+	io->close(io->ctx, fd);
+	return ret ? sde__fail_why(error, ret, "cannot sync the directory of '%s'", home->path) : 0;
+}
+
 static int found_one(void *ctx, const char *name)
 {
 	(void)ctx;

@@ -77,6 +77,12 @@ int sde__home_open(struct sde__home *home, const char *path, struct sde_error *e
 int sde__home_reopen(struct sde__home *home, const struct sde__home *from,
 		     struct sde_error *error);
 
+/*
+ * Make the store's own name durable, where the directory it lies in may be opened: a
+ * create may have been killed just before it did.
+ */
+int sde__home_sync_name(struct sde__home *home, struct sde_error *error);
+
 /* Open all below the root. A missing directory is SDE_E_CORRUPT, but no ring is fine. */
 int sde__home_enter(struct sde__home *home, struct sde_error *error);
 

@@ -94,11 +94,25 @@ static int write_column(struct recovery *r, enum sde__column column, struct sde_
 	return ret;
 }
 
+/* What lies in files behind what is published: was it ever synced? */
+static int sync_chunks(struct recovery *r, struct sde_error *error)
+{
+	const struct sde__geometry *g = &r->config->layout.geometry;
+	const uint64_t published = r->reader->metadata.snapshots;
+
+	if (!r->durable || r->reader->filed == published)
+		return 0;
+	return sde__shard_sync(&r->reader->home, g, published / g->chunk_size,
+			       (r->reader->filed + g->chunk_size - 1) / g->chunk_size, error);
+}
+
 static int publish(struct recovery *r, struct sde_error *error)
 {
 	int ret;
 
-	ret = write_chunks(r, error);
+	ret = sync_chunks(r, error);
+	if (!ret)
+		ret = write_chunks(r, error);
 	if (!ret)
 		ret = write_column(r, SDE__COLUMN_TIME, error);
 	if (!ret)
@@ -114,11 +128,14 @@ int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
 {
 	const uint64_t size = config->layout.geometry.chunk_size;
 	struct recovery r = { .reader = reader, .config = config };
-	struct sde__chunk_list list;
-	int ret;
+	struct sde__chunk_list list = { 0 };
+	int ret = 0;
 
 	r.durable = config->sync != SDE_SYNC_NONE;
-	ret = sde__chunk_list_read(&list, &reader->home, (reader->filed + size - 1) / size, error);
+	if (r.durable && reader->state == SDE_STATE_CRASHED)
+		ret = sde__home_sync_name(&reader->home, error);
+	if (!ret)
+		ret = sde__chunk_list_read(&list, &reader->home, (reader->filed + size - 1) / size, error);
 	if (!ret)
 		ret = sde__chunk_list_check(&list, &config->layout.geometry, error);
 	if (!ret)

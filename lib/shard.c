@@ -290,6 +290,42 @@ static void file_name(char out[SDE__SHARD_NAME_SIZE], const struct sde__home *ho
 		sde__shard_name(out, index);
 }
 
+static int sync_file(const struct sde__io *io, int dir, const char *name)
+{
+	int fd, ret;
+
+	fd = io->open_at(io->ctx, dir, name, O_RDONLY);
+	if (fd < 0)
+		return fd;
+	ret = io->sync(io->ctx, fd);
+	io->close(io->ctx, fd);
+	return ret;
+}
+
+int sde__shard_sync(const struct sde__home *home, const struct sde__geometry *geometry,
+		    uint64_t from, uint64_t to, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	char name[SDE__SHARD_NAME_SIZE] = "";
+	int ret = 0;
+
+	for (uint64_t k = from; k < to && !ret; k++) {
+		for (uint64_t i = 0; i < sde__shard_files(home, geometry) && !ret; i++) {
+			file_name(name, home, i, k);
+			ret = sync_file(io, home->shards, name);
+		}
+		if (!ret && home->format == 2) {
+			sde__shard_name(name, k);
+			ret = sync_file(io, home->side, name);
+		}
+	}
+	if (!ret)
+		ret = io->sync(io->ctx, home->shards);
+	if (!ret && home->format == 2)
+		ret = io->sync(io->ctx, home->side);
+	return ret ? sde__fail_why(error, ret, "cannot sync chunk '%s' of '%s'", name, home->path) : 0;
+}
+
 int sde__shard_stat(const struct sde__home *home, const struct sde__geometry *geometry,
 		    uint64_t index, uint64_t *files, uint64_t *bytes, struct sde_error *error)
 {

@@ -77,6 +77,13 @@ int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw,
 int sde__shard_write(struct sde__shard *shard, uint64_t epoch, const unsigned char run[16],
 		     bool durable, uint64_t *file_size, struct sde_error *error);
 
+/*
+ * Make the files of the chunks from .. to - 1 and their names durable: those of a
+ * dead run, which may have ended between a rename and the sync of its directory.
+ */
+int sde__shard_sync(const struct sde__home *home, const struct sde__geometry *geometry,
+		    uint64_t from, uint64_t to, struct sde_error *error);
+
 /* How many files of data a chunk is: 1, or in format 2 one an inner chunk. */
 uint64_t sde__shard_files(const struct sde__home *home, const struct sde__geometry *geometry);
 

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #endif
 #include "documents.h"
+#include "fault_io.h"
 #include "ring_header.h"
 #include "scratch.h"
 #include "twin.h"
@@ -366,6 +367,38 @@ static void a_sealed_chunk_behind_the_published_ones_counts(void **state)
 }
 
 /* Killed between two documents: the arrays are ahead of the root. */
+/*
+ * A dead run may have ended between the rename of a chunk and the sync of its
+ * directory, or of its own name: whoever publishes on top of that makes it good first.
+ */
+static void what_a_dead_run_left_in_files_is_synced_before_it_is_published(void **state)
+{
+	static struct fault_io fault;
+	const struct sde__zarr_hooks hooks = { .io = &fault.io, .synchronous = true };
+	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+	struct sde_storage *storage;
+	int name, file, directory, root;
+	struct twin twin;
+
+	(void)state;
+	/* the ring holds two chunks: chunk 0 is sealed for the first slot of chunk 2 */
+	crash(&twin, NEVER, 2 * T + 1);
+	fault_io_init(&fault);
+	twin_assert_ok(sde__zarr_resume(&storage, PATH, &options, &hooks, NULL), "resume");
+	name = fault_io_find(&fault, 0, "sync", "..");
+	file = fault_io_find(&fault, 0, "sync", "0");
+	assert_true(name >= 0 && file >= 0);
+	assert_string_equal(fault.event[file - 1].call, "open_at");
+	directory = file + 2;
+	assert_string_equal(fault.event[directory].call, "sync");
+	root = fault_io_find(&fault, 0, "rename_at", "zarr.json.tmp");
+	assert_true(root > name && root > directory);
+	twin.state_size = 0;
+	twin_check(&twin, storage);
+	twin_assert_ok(sde_storage_close(storage), "close");
+	remove_store(&twin);
+}
+
 static void a_crash_between_two_documents_is_finished(void **state)
 {
 	static const char *const names[] = { "/zarr.json", "/data/zarr.json",
@@ -733,6 +766,7 @@ int main(void)
 		SCRATCH_TEST(leftovers_of_a_killed_run_are_removed),
 		SCRATCH_TEST(a_missing_chunk_file_is_a_hole),
 		SCRATCH_TEST(a_sealed_chunk_behind_the_published_ones_counts),
+		SCRATCH_TEST(what_a_dead_run_left_in_files_is_synced_before_it_is_published),
 		SCRATCH_TEST(a_crash_between_two_documents_is_finished),
 		SCRATCH_TEST(after_a_power_loss_only_what_was_synced_counts),
 		SCRATCH_TEST(a_power_loss_never_costs_what_was_saved),
