@@ -48,12 +48,28 @@ void sde__cursor_free(struct sde__cursor *cursor)
 	memset(cursor, 0, sizeof(*cursor));
 }
 
+/* Is the root document the very one it was? Much cheaper than to parse it. */
+static bool is_untouched(const struct sde__reader *reader)
+{
+	char *root;
+	size_t size;
+	bool same;
+
+	if (sde__documents_read_root(&reader->home, &root, &size, NULL))
+		return false;
+	same = size == reader->root_size && !memcmp(root, reader->root, size);
+	free(root);
+	return same;
+}
+
 /* Was the store truncated, or replaced, since the reader was opened? */
 static int check_stale(struct sde__reader *reader, struct sde_error *error)
 {
 	struct sde__metadata now = { 0 };
 	int ret;
 
+	if (is_untouched(reader))
+		return 0;
 	ret = sde__documents_read(&reader->home, &now, error);
 	if (!ret && (now.epoch != reader->metadata.epoch ||
 		     strcmp(now.run, reader->metadata.run)))

@@ -135,6 +135,17 @@ static int read_root(const struct sde__home *home, struct read *root, struct sde
 			 home->path, path);
 }
 
+int sde__documents_read_root(const struct sde__home *home, char **bytes, size_t *size,
+			     struct sde_error *error)
+{
+	struct read root;
+	const int ret = read_root(home, &root, error);
+
+	*bytes = root.bytes;
+	*size = root.size;
+	return ret;
+}
+
 /* Was the root replaced since it was read? */
 static bool was_replaced(const struct sde__home *home, const struct read *root)
 {

@@ -31,4 +31,8 @@ int sde__documents_write(const struct sde__home *home, const struct sde__metadat
 int sde__documents_read(const struct sde__home *home, struct sde__metadata *metadata,
 			struct sde_error *error);
 
+/* The root document as it is, malloc'd: whether it was replaced can be told by it. */
+int sde__documents_read_root(const struct sde__home *home, char **bytes, size_t *size,
+			     struct sde_error *error);
+
 #endif

@@ -25,7 +25,9 @@ static int load(struct sde__reader *reader, bool locked_by_us, bool patient, enu
 	struct sde__metadata *m = &reader->metadata;
 	int ret;
 
-	ret = sde__documents_read(&reader->home, m, error);
+	ret = sde__documents_read_root(&reader->home, &reader->root, &reader->root_size, error);
+	if (!ret)
+		ret = sde__documents_read(&reader->home, m, error);
 	if (!ret)
 		ret = sde__home_enter(&reader->home, error);
 	if (ret)
@@ -55,6 +57,8 @@ static int load_patiently(struct sde__reader *reader, bool locked_by_us, enum sd
 		sde__ring_reader_close(reader->ring);
 		reader->ring = NULL;
 		sde__metadata_clear(&reader->metadata);
+		free(reader->root);
+		reader->root = NULL;
 		sde__home_leave(&reader->home);
 		nanosleep(&pause, NULL);
 	}
@@ -124,6 +128,7 @@ void sde__reader_unref(struct sde__reader *reader)
 		return;
 	sde__ring_reader_close(reader->ring);
 	sde__metadata_clear(&reader->metadata);
+	free(reader->root);
 	sde__home_close(&reader->home);
 	free(reader);
 }

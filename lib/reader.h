@@ -37,6 +37,10 @@ struct sde__reader {
 	uint64_t ignored;	/* more, in a ring that was copied here */
 	enum sde_storage_state_of state;
 	unsigned references;	/* atomic */
+	/* the root document, from before `metadata` was read: while it is the same,
+	 * so are they */
+	char *root;
+	size_t root_size;
 };
 
 /*
