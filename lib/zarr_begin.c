@@ -35,6 +35,8 @@ static int start_publisher(struct sde__zarr *z, struct sde_error *error)
 		ret = sde__publisher_start(&z->publisher, &config, error);
 	if (!ret)
 		sde__publisher_add_counts(z->publisher, files, bytes);
+	if (!ret && z->tell)
+		*z->tell = z->publisher;
 	return ret;
 }
 
@@ -46,6 +48,7 @@ static struct sde__zarr *zarr_new(const struct sde__zarr_hooks *hooks)
 		return NULL;
 	z->io = hooks->io;
 	z->synchronous = hooks->synchronous;
+	z->tell = hooks->publisher;
 	sde__home_init(&z->home, z->io);
 	pthread_mutex_init(&z->lock, NULL);
 	return z;

@@ -23,6 +23,7 @@ struct sde__zarr_facts {
 struct sde__zarr {
 	const struct sde__io *io;
 	bool synchronous;
+	struct sde__publisher **tell;	/* hooks.publisher */
 	struct sde__home home;
 	struct sde__zarr_config config;
 	struct sde__ring *ring;

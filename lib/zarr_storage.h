@@ -14,9 +14,14 @@
 
 #include <sdestore/backend.h>
 
+struct sde__publisher;
+
 struct sde__zarr_hooks {
 	const struct sde__io *io;
 	bool synchronous;
+	/* NULL, or where the publisher is told: its steps can then be taken at other
+	 * moments than the producer's waits. Valid until close */
+	struct sde__publisher **publisher;
 };
 
 int sde__zarr_create(struct sde_storage **out, const char *save_directory,

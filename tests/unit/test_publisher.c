@@ -381,7 +381,7 @@ static void store(struct sweep *s, uint64_t count)
 /* Create, store, save, sync, store: what may fail is what is done to the disk. */
 static void sweep_begin(struct sweep *s, uint64_t seed)
 {
-	const struct sde__zarr_hooks hooks = { &faulty.io, !s->threads };
+	const struct sde__zarr_hooks hooks = { .io = &faulty.io, .synchronous = !s->threads };
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
 	struct sde_error error = { 0 };
 
@@ -435,7 +435,7 @@ static bool fail_once(struct sweep *s, enum kind kind, long n, int code)
 /* From the n-th call on all fail: close says so, the ring stays, resume recovers. */
 static bool fail_for_good(struct sweep *s, enum kind kind, long n, int code)
 {
-	const struct sde__zarr_hooks hooks = { &sde__io_posix, true };
+	const struct sde__zarr_hooks hooks = { .io = &sde__io_posix, .synchronous = true };
 	struct sde_error error = { 0 };
 	bool fired;
 	int ret;
@@ -520,7 +520,7 @@ static void a_permanent_failure_with_threads_costs_nothing(void **state)
 /* A create that fails at any call leaves nothing behind. */
 static void a_create_that_fails_leaves_nothing_behind(void **state)
 {
-	const struct sde__zarr_hooks hooks = { &faulty.io, true };
+	const struct sde__zarr_hooks hooks = { .io = &faulty.io, .synchronous = true };
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
 	struct sde_storage *storage;
 	long n = 1;
@@ -565,7 +565,7 @@ static void a_truncate_that_fails_leaves_one_or_the_other(void **state)
 	(void)state;
 	faulty_init();
 	for (long n = 1; fired; n++) {
-		const struct sde__zarr_hooks plain = { &sde__io_posix, true };
+		const struct sde__zarr_hooks plain = { .io = &sde__io_posix, .synchronous = true };
 		struct sweep s = { .sync = SDE_SYNC_CHUNK };
 		struct sde_error error = { 0 };
 		uint64_t left;
@@ -602,7 +602,7 @@ static void a_truncate_that_fails_leaves_one_or_the_other(void **state)
 /* A resume that fails at any call leaves all that the next one needs. */
 static void a_resume_that_fails_can_be_tried_again(void **state)
 {
-	const struct sde__zarr_hooks hooks = { &faulty.io, true };
+	const struct sde__zarr_hooks hooks = { .io = &faulty.io, .synchronous = true };
 	int ret = -1;
 
 	(void)state;

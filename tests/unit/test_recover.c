@@ -30,7 +30,7 @@
 #define T 4
 
 static const struct sde_ensemble ensemble = { 2, 5, SDE_FLOAT64 };
-static const struct sde__zarr_hooks synchronous = { &sde__io_posix, true };
+static const struct sde__zarr_hooks synchronous = { .io = &sde__io_posix, .synchronous = true };
 
 static char warning[512];
 
@@ -97,7 +97,7 @@ static void live(struct twin *twin, struct sde_storage *storage, const struct li
 /* A child lives its life and dies without a word; `resumed` goes on with a store. */
 static void die(struct twin *twin, const struct life *life, bool resumed)
 {
-	const struct sde__zarr_hooks hooks = { &sde__io_posix, !life->threads };
+	const struct sde__zarr_hooks hooks = { .io = &sde__io_posix, .synchronous = !life->threads };
 	struct sde_storage *storage;
 	int status;
 	pid_t pid;

@@ -58,7 +58,7 @@ static void begin(struct run *run, uint64_t seed, uint64_t d, uint64_t n, enum s
 
 	memset(run, 0, sizeof(*run));
 	run->seed = seed;
-	run->hooks = (struct sde__zarr_hooks){ &sde__io_posix, true };
+	run->hooks = (struct sde__zarr_hooks){ .io = &sde__io_posix, .synchronous = true };
 	run->options = (struct sde_zarr_options)SDE_ZARR_OPTIONS_INIT;
 	run->options.chunk_size = chunk_size;
 	run->options.threads = 1;
