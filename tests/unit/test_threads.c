@@ -216,6 +216,8 @@ static void open_stage(struct stage *stage, unsigned threads, enum sde_sync poli
 	options.threads = threads;
 	options.sync = policy;
 	options.sync_interval_ms = 3;
+	options.ring_io = threads % 2 ? SDE_RING_IO_MAPPED : SDE_RING_IO_WRITTEN;
+	options.sigbus_guard = threads == 3 ? SDE_SIGBUS_GUARD_ON : SDE_SIGBUS_GUARD_OFF;
 	options.overwrite = 1;
 	twin_assert_ok(sde_zarr_storage_create(&stage->storage, PATH, &ensemble, &options, &error),
 		       error.text);
@@ -232,6 +234,9 @@ static void play(unsigned threads, enum sde_sync policy, uint64_t snapshots, boo
 	for (int i = 0; i < READERS; i++)
 		assert_int_equal(pthread_create(&reader[i], NULL, look_on, &stage), 0);
 	produce(&stage, snapshots, paced);
+	/* on a busy machine the producer may be done before a reader has begun */
+	while (!__atomic_load_n(&stage.reads, __ATOMIC_RELAXED) && !is_done(&stage))
+		pause_a_little();
 	__atomic_store_n(&stage.done, 1, __ATOMIC_RELEASE);
 	for (int i = 0; i < READERS; i++)
 		assert_int_equal(pthread_join(reader[i], NULL), 0);
