@@ -197,6 +197,34 @@ enum sde_ring {
 };
 
 /*
+ * How the ring's files are written. MAPPED: through a mapping; a store is a copy
+ * and no system call. WRITTEN: by pwrite, three system calls a snapshot more, and
+ * a full disk is an error of store. DEFAULT: mapped on ext2 to ext4, xfs and
+ * tmpfs, where the pages of an allocated file can always be written; written
+ * elsewhere (btrfs, where a full disk turns a store to a mapping into SIGBUS, and
+ * all network file systems). Of sde_storage_info: DEFAULT where there is no ring.
+ */
+enum sde_ring_io {
+	SDE_RING_IO_DEFAULT = 0,
+	SDE_RING_IO_MAPPED = 1,
+	SDE_RING_IO_WRITTEN = 2
+};
+
+/*
+ * What happens when somebody else shortens a file of a mapped ring while it is
+ * written, or the device fails when a page of it is read back. OFF: the kernel's
+ * SIGBUS, which ends the process. ON: the call returns -EIO with a sentence that
+ * names the file. A handler of SIGBUS is installed for it, once for the process,
+ * which passes on to the one before it what does not concern the ring; a
+ * thread that stores must not block SIGBUS. What the caller itself writes into a
+ * reserved slot is not guarded. It costs some nanoseconds a store.
+ */
+enum sde_sigbus_guard {
+	SDE_SIGBUS_GUARD_OFF = 0,
+	SDE_SIGBUS_GUARD_ON = 1
+};
+
+/*
  * Options of sde_zarr_storage_create and sde_zarr_storage_resume. Begin with
  * SDE_ZARR_OPTIONS_INIT; a zero means the default, for every field. NULL in
  * place of the whole struct means all defaults. Bytes beyond what this library
@@ -252,12 +280,14 @@ struct sde_zarr_options {
 	void *make_directory_ctx;
 	sde_log_function *log;		/* warnings; NULL: dropped */
 	void *log_ctx;
+	enum sde_ring_io ring_io;
+	enum sde_sigbus_guard sigbus_guard;
 };
 #define SDE_ZARR_OPTIONS_INIT \
 	{ sizeof(struct sde_zarr_options), 0, 0, 0, 0, SDE_CODEC_DEFAULT, \
 	  SDE_CHECKSUM_DEFAULT, 0, SDE_SYNC_DEFAULT, 0, 0, 0, \
 	  SDE_LAYOUT_DEFAULT, 0, 0, SDE_RING_DEFAULT, NULL, NULL, NULL, \
-	  NULL, NULL, NULL }
+	  NULL, NULL, NULL, SDE_RING_IO_DEFAULT, SDE_SIGBUS_GUARD_OFF }
 
 /*
  * Options of sde_numpy_storage_create. As above: SDE_NUMPY_OPTIONS_INIT, zero
@@ -497,12 +527,13 @@ struct sde_storage_info {
 	/* snapshots in a copied ring that was ignored */
 	uint64_t ignored;
 	char run[33];			/* 32 hexadecimal digits, made at create */
+	enum sde_ring_io ring_io;	/* DEFAULT where there is no ring */
 };
 #define SDE_STORAGE_INFO_INIT \
 	{ sizeof(struct sde_storage_info), NULL, { 0, 0, SDE_FLOAT64 }, 0, 0, \
 	  0, 0, SDE_CODEC_DEFAULT, SDE_CHECKSUM_DEFAULT, 0, 0, \
 	  SDE_STATE_RUNNING, SDE_SYNC_DEFAULT, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, \
-	  0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 } }
+	  0, 0, 0, 0, 0, 0, 0, 0, 0, { 0 }, SDE_RING_IO_DEFAULT }
 
 /*
  * -EINVAL if info->size is smaller than the first released struct. Of a storage

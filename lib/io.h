@@ -74,6 +74,9 @@ struct sde__io {
 	int (*is_locked)(void *ctx, int fd);
 	/* 16 bytes that change at every boot; zeros if they cannot be had */
 	int (*boot_id)(void *ctx, unsigned char out[16]);
+	/* which file system a file is on: f_type of statfs(2). May be NULL, for
+	 * one whose preallocated mappings can always be written */
+	int (*file_system)(void *ctx, int fd, uint64_t *magic);
 	/* n random bytes */
 	int (*random)(void *ctx, void *out, size_t n);
 	/* the ring's payload and counters */

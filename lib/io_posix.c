@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
@@ -309,6 +310,22 @@ static int boot_id(void *ctx, unsigned char out[16])
 	return digits == 32 ? 0 : -ENODATA;
 }
 
+static int file_system(void *ctx, int fd, uint64_t *magic)
+{
+	struct statfs st;
+	int ret;
+
+	(void)ctx;
+	do {
+		ret = fstatfs(fd, &st);
+	} while (ret && errno == EINTR);
+	if (ret)
+		return -errno;
+	/* f_type is a signed word where they are 32 bits */
+	*magic = (uint64_t)st.f_type & 0xffffffff;
+	return 0;
+}
+
 static int random_bytes(void *ctx, void *out, size_t n)
 {
 	unsigned char *p = out;
@@ -362,6 +379,7 @@ const struct sde__io sde__io_posix = {
 	.lock = lock,
 	.is_locked = is_locked,
 	.boot_id = boot_id,
+	.file_system = file_system,
 	.random = random_bytes,
 	.copy = copy,
 	.commit = commit,

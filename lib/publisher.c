@@ -168,9 +168,7 @@ static int seal(struct sde__publisher *p, struct sde__job *job, uint64_t *file_s
 		return ret;
 	ret = sde__ring_seal(c->ring, (shard->index + 1) * chunk_size(p), p->durable, error);
 	/* only a matter of speed, but a full disk must not become SIGBUS */
-	if (!ret)
-		ret = sde__ring_recycle(c->ring, shard->index);
-	return ret ? sde__fail_why(error, ret, "cannot reuse a segment of 'data/.ring'") : 0;
+	return ret ? ret : sde__ring_recycle(c->ring, shard->index, error);
 }
 
 /* An encoding that failed is begun again when save clears the failure. */

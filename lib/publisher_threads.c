@@ -106,6 +106,8 @@ static int start_thread(struct sde__publisher *p, unsigned roles, struct sde_err
 	}
 	/* a thread inherits the mask: the program's handlers stay on its own */
 	sigfillset(&all);
+	if (sde__ring_is_guarded(p->config.ring))
+		sigdelset(&all, SIGBUS);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	ret = pthread_create(&worker->thread, NULL, roles ? work : sync_in_time, worker);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -188,6 +190,8 @@ int sde__publisher_start(struct sde__publisher **out, const struct sde__publishe
 	for (int i = 0; i < SDE__JOBS && !ret; i++)
 		ret = sde__shard_init(&p->job[i].shard, config->home, &config->ring->layout,
 				      &config->codec, error);
+	for (int i = 0; i < SDE__JOBS && !ret; i++)
+		p->job[i].shard.guarded = sde__ring_is_guarded(config->ring);
 	if (!ret)
 		ret = begin_from(p, error);
 	if (!ret)

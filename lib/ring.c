@@ -6,7 +6,6 @@
 #include "ring.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,27 +17,31 @@ static void segment_name(char out[SEGMENT_NAME_SIZE], unsigned segment)
 	snprintf(out, SEGMENT_NAME_SIZE, "segment.%u", segment);
 }
 
-static uint64_t *counter_at(const struct sde__ring *ring, enum sde__ring_counter counter)
+/* The counters stand 64 bytes apart. */
+static size_t number_of(enum sde__ring_counter counter)
 {
-	/* the page is mapped, the offsets are multiples of 64 */
-	return (uint64_t *)(void *)(ring->header + counter);
+	return ((size_t)counter - SDE__RING_CLAIMED) / 64;
 }
 
 uint64_t sde__ring_get(const struct sde__ring *ring, enum sde__ring_counter counter)
 {
-	return __atomic_load_n(counter_at(ring, counter), __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&ring->counter[number_of(counter)], __ATOMIC_ACQUIRE);
 }
 
-static void set(struct sde__ring *ring, enum sde__ring_counter counter, uint64_t value)
+/* In the file first: who sees it in memory finds it there. */
+static int set(struct sde__ring *ring, enum sde__ring_counter counter, uint64_t value,
+	       struct sde_error *error)
 {
-	ring->io->commit(ring->io->ctx, counter_at(ring, counter), value);
+	const int ret = sde__ring_file_set(&ring->header, counter, value, error);
+
+	if (!ret)
+		__atomic_store_n(&ring->counter[number_of(counter)], value, __ATOMIC_RELEASE);
+	return ret;
 }
 
 static int sync_header(struct sde__ring *ring, struct sde_error *error)
 {
-	const int ret = ring->io->sync_map(ring->io->ctx, ring->header, SDE__RING_HEADER_SIZE);
-
-	return ret ? sde__fail_why(error, ret, "cannot sync 'data/.ring/header'") : 0;
+	return sde__ring_file_sync(&ring->header, 0, SDE__RING_HEADER_SIZE, error);
 }
 
 int sde__ring_remove_files(const struct sde__io *io, int dir, bool durable,
@@ -64,31 +67,8 @@ int sde__ring_remove_files(const struct sde__io *io, int dir, bool durable,
 	return 0;
 }
 
-/* A new file of `size` bytes on the device's own blocks, mapped and touched. */
-static int lay_file(struct sde__ring *ring, const char *name, size_t size, int *fd, void **base,
-		    struct sde_error *error)
-{
-	const struct sde__io *io = ring->io;
-	int ret;
-
-	*fd = io->open_at(io->ctx, ring->dir, name, O_RDWR | O_CREAT | O_EXCL);
-	if (*fd < 0)
-		return sde__fail_why(error, *fd, "cannot create 'data/.ring/%s'", name);
-	ret = io->allocate(io->ctx, *fd, size);
-	if (!ret)
-		ret = io->sync(io->ctx, *fd);
-	if (ret)
-		return sde__fail_why(error, ret,
-				     "cannot allocate 'data/.ring/%s' of %zu bytes (the ring takes %u such files)",
-				     name, size, ring->layout.segments);
-	ret = io->map(io->ctx, *fd, size, true, base);
-	if (!ret)
-		ret = io->populate(io->ctx, *base, size);
-	return ret ? sde__fail_why(error, ret, "cannot map 'data/.ring/%s'", name) : 0;
-}
-
 static struct sde__ring *ring_new(const struct sde__io *io, int dir,
-				  const struct sde__slot_layout *layout)
+				  const struct sde__ring_header *header)
 {
 	struct sde__ring *ring = calloc(1, sizeof(*ring));
 
@@ -96,10 +76,10 @@ static struct sde__ring *ring_new(const struct sde__io *io, int dir,
 		return NULL;
 	ring->io = io;
 	ring->dir = dir;
-	ring->layout = *layout;
-	ring->header_fd = -1;
+	ring->layout = header->layout;
+	sde__ring_file_init(&ring->header, io, header->ring_io, false);
 	for (unsigned s = 0; s < SDE__SEGMENTS_MAX; s++)
-		ring->segment_fd[s] = -1;
+		sde__ring_file_init(&ring->segment[s], io, header->ring_io, false);
 	pthread_mutex_init(&ring->sync_lock, NULL);
 	return ring;
 }
@@ -110,15 +90,15 @@ static int write_header(struct sde__ring *ring, struct sde__ring_header *header,
 	unsigned char page[SDE__RING_HEADER_SIZE];
 	const struct sde__io *io = ring->io;
 	struct sde__stat st;
-	void *base = NULL;
 	int ret;
 
-	ret = lay_file(ring, SDE__RING_HEADER_NAME ".tmp", SDE__RING_HEADER_SIZE,
-		       &ring->header_fd, &base, error);
-	ring->header = base;
+	ret = sde__ring_file_lay(&ring->header, ring->dir, SDE__RING_HEADER_NAME ".tmp",
+				 SDE__RING_HEADER_SIZE, error);
 	if (ret)
 		return ret;
-	ret = io->stat(io->ctx, ring->header_fd, &st);
+	/* what messages call it, whether it has its name yet or not */
+	memcpy(ring->header.name, SDE__RING_HEADER_NAME, sizeof(SDE__RING_HEADER_NAME));
+	ret = io->stat(io->ctx, ring->header.fd, &st);
 	if (ret)
 		return sde__fail_why(error, ret, "cannot stat 'data/.ring/header'");
 	header->device = st.device;
@@ -127,8 +107,8 @@ static int write_header(struct sde__ring *ring, struct sde__ring_header *header,
 	if (io->boot_id(io->ctx, header->boot))
 		memset(header->boot, 0, sizeof(header->boot));
 	sde__ring_header_encode(header, page);
-	io->copy(io->ctx, ring->header, page, sizeof(page));
-	return 0;
+	ret = sde__ring_file_fill(&ring->header, 0, page, sizeof(page), error);
+	return ret ? ret : sde__ring_file_put(&ring->header, 0, sizeof(page), error);
 }
 
 int sde__ring_prepare(struct sde__ring **out, const struct sde__io *io, int dir,
@@ -142,16 +122,14 @@ int sde__ring_prepare(struct sde__ring **out, const struct sde__io *io, int dir,
 	ret = sde__ring_remove_files(io, dir, durable, error);
 	if (ret)
 		return ret;
-	ring = ring_new(io, dir, &header->layout);
+	header->ring_io = sde__ring_io_choose(io, dir, header->ring_io);
+	ring = ring_new(io, dir, header);
 	if (!ring)
 		return sde__fail(error, -ENOMEM, "out of memory");
 	for (unsigned s = 0; s < ring->layout.segments && !ret; s++) {
-		void *base = NULL;
-
 		segment_name(name, s);
-		ret = lay_file(ring, name, ring->layout.segment_size, &ring->segment_fd[s],
-			       &base, error);
-		ring->segment[s] = base;
+		ret = sde__ring_file_lay(&ring->segment[s], dir, name, ring->layout.segment_size,
+					 error);
 	}
 	if (!ret)
 		ret = write_header(ring, header, error);
@@ -164,40 +142,72 @@ int sde__ring_prepare(struct sde__ring **out, const struct sde__io *io, int dir,
 	return 0;
 }
 
+void sde__ring_guard(struct sde__ring *ring)
+{
+	if (ring->header.how != SDE_RING_IO_MAPPED)
+		return;
+	ring->header.guarded = true;
+	for (unsigned s = 0; s < ring->layout.segments; s++)
+		ring->segment[s].guarded = true;
+}
+
+static unsigned segment_of(const struct sde__ring *ring, uint64_t index)
+{
+	return (unsigned)(index / ring->layout.geometry.chunk_size % ring->layout.segments);
+}
+
+static size_t offset_of(const struct sde__ring *ring, uint64_t index)
+{
+	return (size_t)(index % ring->layout.geometry.chunk_size) * ring->layout.slot_size;
+}
+
 unsigned char *sde__ring_slot(const struct sde__ring *ring, uint64_t index)
 {
-	const uint64_t size = ring->layout.geometry.chunk_size;
+	return ring->segment[segment_of(ring, index)].base + offset_of(ring, index);
+}
 
-	return ring->segment[(index / size) % ring->layout.segments] +
-	       (size_t)(index % size) * ring->layout.slot_size;
+/* put or sync of the slots [from, to), segment by segment. */
+static int with_slots(struct sde__ring *ring, uint64_t from, uint64_t to,
+		      int (*act)(struct sde__ring_file *, size_t, size_t, struct sde_error *),
+		      struct sde_error *error)
+{
+	const uint64_t size = ring->layout.geometry.chunk_size;
+	int ret = 0;
+
+	while (from < to && !ret) {
+		const uint64_t end = (from / size + 1) * size < to ? (from / size + 1) * size : to;
+
+		ret = act(&ring->segment[segment_of(ring, from)], offset_of(ring, from),
+			  (size_t)(end - from) * ring->layout.slot_size, error);
+		from = end;
+	}
+	return ret;
+}
+
+static int put_slots(struct sde__ring *ring, uint64_t from, uint64_t to, struct sde_error *error)
+{
+	return with_slots(ring, from, to, sde__ring_file_put, error);
 }
 
 static int sync_slots(struct sde__ring *ring, uint64_t from, uint64_t to, struct sde_error *error)
 {
-	const uint64_t size = ring->layout.geometry.chunk_size;
-	int ret;
-
-	while (from < to) {
-		const uint64_t end = (from / size + 1) * size < to ? (from / size + 1) * size : to;
-
-		ret = ring->io->sync_map(ring->io->ctx, sde__ring_slot(ring, from),
-					 (size_t)(end - from) * ring->layout.slot_size);
-		if (ret)
-			return sde__fail_why(error, ret, "cannot sync 'data/.ring/segment.%u'",
-					     (unsigned)((from / size) % ring->layout.segments));
-		from = end;
-	}
-	return 0;
+	return with_slots(ring, from, to, sde__ring_file_sync, error);
 }
 
 /* All counters for a ring that holds [base, committed). */
-static void set_counters(struct sde__ring *ring, uint64_t base, uint64_t committed, uint64_t synced)
+static int set_counters(struct sde__ring *ring, uint64_t base, uint64_t committed, uint64_t synced,
+			struct sde_error *error)
 {
-	set(ring, SDE__RING_BASE, base);
-	set(ring, SDE__RING_SEALED, base);
-	set(ring, SDE__RING_CLAIMED, committed);
-	set(ring, SDE__RING_COMMITTED, committed);
-	set(ring, SDE__RING_SYNCED, synced);
+	int ret;
+
+	ret = set(ring, SDE__RING_BASE, base, error);
+	if (!ret)
+		ret = set(ring, SDE__RING_SEALED, base, error);
+	if (!ret)
+		ret = set(ring, SDE__RING_CLAIMED, committed, error);
+	if (!ret)
+		ret = set(ring, SDE__RING_COMMITTED, committed, error);
+	return ret ? ret : set(ring, SDE__RING_SYNCED, synced, error);
 }
 
 int sde__ring_enact(struct sde__ring *ring, uint64_t base, uint64_t committed, uint64_t epoch,
@@ -206,12 +216,15 @@ int sde__ring_enact(struct sde__ring *ring, uint64_t base, uint64_t committed, u
 	const struct sde__io *io = ring->io;
 	int ret;
 
-	ret = durable ? sync_slots(ring, base, committed, error) : 0;
-	if (ret)
-		return ret;
-	set_counters(ring, base, committed, durable ? committed : 0);
-	set(ring, SDE__RING_EPOCH, epoch);
-	ret = durable ? sync_header(ring, error) : 0;
+	ret = put_slots(ring, base, committed, error);
+	if (!ret && durable)
+		ret = sync_slots(ring, base, committed, error);
+	if (!ret)
+		ret = set_counters(ring, base, committed, durable ? committed : 0, error);
+	if (!ret)
+		ret = set(ring, SDE__RING_EPOCH, epoch, error);
+	if (!ret && durable)
+		ret = sync_header(ring, error);
 	if (ret)
 		return ret;
 	/* the segments' names are durable before the header's is */
@@ -224,16 +237,42 @@ int sde__ring_enact(struct sde__ring *ring, uint64_t base, uint64_t committed, u
 	return ret ? sde__fail_why(error, ret, "cannot put 'data/.ring/header' in place") : 0;
 }
 
-void sde__ring_claim(struct sde__ring *ring, uint64_t index)
+int sde__ring_claim(struct sde__ring *ring, uint64_t index, struct sde_error *error)
 {
-	set(ring, SDE__RING_CLAIMED, index + 1);
+	int ret = 0;
+
+	/* the slot is about to change: the file must not count it any more */
+	if (ring->doubtful)
+		ret = set(ring, SDE__RING_COMMITTED, index, error);
+	if (ret)
+		return ret;
+	ring->doubtful = false;
+	ret = set(ring, SDE__RING_CLAIMED, index + 1, error);
 	/* no store to the slot may be seen before that of claimed */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return ret;
 }
 
-void sde__ring_commit(struct sde__ring *ring, uint64_t index)
+int sde__ring_fill(struct sde__ring *ring, uint64_t index, size_t offset, const void *from,
+		   size_t n, struct sde_error *error)
 {
-	set(ring, SDE__RING_COMMITTED, index + 1);
+	return sde__ring_file_fill(&ring->segment[segment_of(ring, index)],
+				   offset_of(ring, index) + offset, from, n, error);
+}
+
+static int set_committed(struct sde__ring *ring, uint64_t index, struct sde_error *error)
+{
+	const int ret = set(ring, SDE__RING_COMMITTED, index + 1, error);
+
+	ring->doubtful = ret != 0;
+	return ret;
+}
+
+int sde__ring_commit(struct sde__ring *ring, uint64_t index, struct sde_error *error)
+{
+	const int ret = put_slots(ring, index, index + 1, error);
+
+	return ret ? ret : set_committed(ring, index, error);
 }
 
 int sde__ring_sync(struct sde__ring *ring, uint64_t upto, struct sde_error *error)
@@ -248,10 +287,10 @@ int sde__ring_sync(struct sde__ring *ring, uint64_t upto, struct sde_error *erro
 		from = sde__ring_get(ring, SDE__RING_SEALED);
 	if (from < upto) {
 		ret = sync_slots(ring, from, upto, error);
-		if (!ret) {
-			set(ring, SDE__RING_SYNCED, upto);
+		if (!ret)
+			ret = set(ring, SDE__RING_SYNCED, upto, error);
+		if (!ret)
 			ret = sync_header(ring, error);
-		}
 	}
 	pthread_mutex_unlock(&ring->sync_lock);
 	return ret;
@@ -267,35 +306,38 @@ int sde__ring_commit_synced(struct sde__ring *ring, uint64_t index, struct sde_e
 	/* what is sealed is durable elsewhere */
 	if (synced < sde__ring_get(ring, SDE__RING_SEALED))
 		synced = sde__ring_get(ring, SDE__RING_SEALED);
-	ret = sync_slots(ring, synced < index ? synced : index, index + 1, error);
-	if (!ret) {
-		sde__ring_commit(ring, index);
-		set(ring, SDE__RING_SYNCED, index + 1);
+	ret = put_slots(ring, index, index + 1, error);
+	if (!ret)
+		ret = sync_slots(ring, synced < index ? synced : index, index + 1, error);
+	if (!ret)
+		ret = set_committed(ring, index, error);
+	if (!ret)
+		ret = set(ring, SDE__RING_SYNCED, index + 1, error);
+	if (!ret)
 		ret = sync_header(ring, error);
-	}
 	pthread_mutex_unlock(&ring->sync_lock);
 	return ret;
 }
 
 int sde__ring_seal(struct sde__ring *ring, uint64_t upto, bool durable, struct sde_error *error)
 {
-	/* without the lock: a long msync of other slots must not hold this up */
-	set(ring, SDE__RING_SEALED, upto);
-	return durable ? sync_header(ring, error) : 0;
+	/* without the lock: a long sync of other slots must not hold this up */
+	const int ret = set(ring, SDE__RING_SEALED, upto, error);
+
+	return !ret && durable ? sync_header(ring, error) : ret;
 }
 
-int sde__ring_recycle(struct sde__ring *ring, uint64_t chunk)
+int sde__ring_recycle(struct sde__ring *ring, uint64_t chunk, struct sde_error *error)
 {
-	const unsigned s = (unsigned)(chunk % ring->layout.segments);
-
-	return ring->io->populate(ring->io->ctx, ring->segment[s], ring->layout.segment_size);
+	return sde__ring_file_ready(&ring->segment[chunk % ring->layout.segments], error);
 }
 
 int sde__ring_suspend(struct sde__ring *ring, bool durable, struct sde_error *error)
 {
-	set(ring, SDE__RING_EPOCH, SDE__RING_EPOCH_NONE);
+	const int ret = set(ring, SDE__RING_EPOCH, SDE__RING_EPOCH_NONE, error);
+
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return durable ? sync_header(ring, error) : 0;
+	return !ret && durable ? sync_header(ring, error) : ret;
 }
 
 int sde__ring_restart(struct sde__ring *ring, uint64_t base, uint64_t committed, uint64_t epoch,
@@ -303,35 +345,26 @@ int sde__ring_restart(struct sde__ring *ring, uint64_t base, uint64_t committed,
 {
 	int ret;
 
-	ret = durable ? sync_slots(ring, base, committed, error) : 0;
-	if (ret)
-		return ret;
-	set_counters(ring, base, committed, durable ? committed : 0);
+	ret = put_slots(ring, base, committed, error);
+	if (!ret && durable)
+		ret = sync_slots(ring, base, committed, error);
+	if (!ret)
+		ret = set_counters(ring, base, committed, durable ? committed : 0, error);
 	/* no header on the device may have the new epoch with old counters */
-	ret = durable ? sync_header(ring, error) : 0;
-	if (ret)
-		return ret;
-	set(ring, SDE__RING_EPOCH, epoch);
-	return durable ? sync_header(ring, error) : 0;
+	if (!ret && durable)
+		ret = sync_header(ring, error);
+	if (!ret)
+		ret = set(ring, SDE__RING_EPOCH, epoch, error);
+	return !ret && durable ? sync_header(ring, error) : ret;
 }
 
 void sde__ring_free(struct sde__ring *ring)
 {
-	const struct sde__io *io;
-
 	if (!ring)
 		return;
-	io = ring->io;
-	for (unsigned s = 0; s < SDE__SEGMENTS_MAX; s++) {
-		if (ring->segment[s])
-			io->unmap(io->ctx, ring->segment[s], ring->layout.segment_size);
-		if (ring->segment_fd[s] >= 0)
-			io->close(io->ctx, ring->segment_fd[s]);
-	}
-	if (ring->header)
-		io->unmap(io->ctx, ring->header, SDE__RING_HEADER_SIZE);
-	if (ring->header_fd >= 0)
-		io->close(io->ctx, ring->header_fd);
+	for (unsigned s = 0; s < SDE__SEGMENTS_MAX; s++)
+		sde__ring_file_close(&ring->segment[s]);
+	sde__ring_file_close(&ring->header);
 	pthread_mutex_destroy(&ring->sync_lock);
 	free(ring);
 }

@@ -57,6 +57,7 @@ void sde__ring_header_encode(const struct sde__ring_header *header,
 	put64(page + 56, l->slot_size);
 	put64(page + 64, l->payload_offset);
 	put64(page + 72, l->segment_size);
+	put32(page + 80, header->ring_io == SDE_RING_IO_WRITTEN);
 	memcpy(page + 88, header->run, 16);
 	memcpy(page + 104, header->boot, 16);
 	put64(page + 120, header->device);
@@ -109,6 +110,7 @@ int sde__ring_header_decode(const unsigned char page[SDE__RING_HEADER_SIZE],
 	memcpy(header->boot, page + 104, 16);
 	header->device = get64(page + 120);
 	header->inode = get64(page + 128);
+	header->ring_io = get32(page + 80) ? SDE_RING_IO_WRITTEN : SDE_RING_IO_MAPPED;
 	if (check_layout(page, l))
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' has impossible sizes", place);
 	return 0;

@@ -16,7 +16,8 @@
  *	56	8	slot size
  *	64	8	payload offset in a slot
  *	72	8	segment size
- *	80	8	zero
+ *	80	4	how it is written: 0 mapped, 1 by pwrite; for information
+ *	84	4	zero
  *	88	16	run id
  *	104	16	boot id of the machine that laid it
  *	120	8	device number of this file
@@ -55,12 +56,14 @@ enum sde__ring_counter {
 	SDE__RING_EPOCH = 768,
 	SDE__RING_BASE = 832
 };
+#define SDE__RING_COUNTERS 6
 
 struct sde__ring_header {
 	struct sde__slot_layout layout;
 	unsigned char run[16];
 	unsigned char boot[16];
 	uint64_t device, inode;
+	enum sde_ring_io ring_io;
 };
 
 /* The static part, and all counters zero. */

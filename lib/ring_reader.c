@@ -89,6 +89,8 @@ static int get_counter(const struct sde__ring_reader *reader, enum sde__ring_cou
 	const int ret = sde__io_read_all(reader->io, reader->header_fd, value, sizeof(*value),
 					 (uint64_t)counter);
 
+	if (ret == -ENODATA)
+		return sde__fail(error, SDE_E_CORRUPT, "'data/.ring/header' is truncated");
 	return ret ? sde__fail_why(error, ret, "cannot read 'data/.ring/header'") : 0;
 }
 
@@ -208,6 +210,8 @@ int sde__ring_reader_read(const struct sde__ring_reader *reader, uint64_t index,
 
 	ret = sde__io_read_all(reader->io, reader->segment_fd[s], out, n,
 			       (index % size) * l->slot_size + offset);
+	if (ret == -ENODATA)
+		return sde__fail(error, SDE_E_CORRUPT, "'data/.ring/segment.%u' is truncated", s);
 	return ret ? sde__fail_why(error, ret, "cannot read 'data/.ring/segment.%u'", s) : 0;
 }
 

@@ -6,6 +6,7 @@
 #include "shard.h"
 
 #include "crc32c.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -91,6 +92,35 @@ void sde__shard_begin(struct sde__shard *shard, uint64_t index, uint64_t count,
 	shard->slots = slots;
 }
 
+/* A copy out of the slots, under the guard if they have one. */
+static int from_slots(const struct sde__shard *shard, void (*copy)(void *ctx), void *ctx,
+		      struct sde_error *error)
+{
+	const struct sde__slot_layout *l = &shard->layout;
+
+	if (!shard->guarded)
+		copy(ctx);
+	else if (sde__guard_run(shard->slots, shard->count * l->slot_size, copy, ctx))
+		return sde__fail(error, -EIO,
+				 "cannot read 'data/.ring/segment.%u': somebody shortened it, or its device failed",
+				 (unsigned)(shard->index % l->segments));
+	return 0;
+}
+
+struct gathering {
+	const struct sde__geometry *geometry;
+	const struct sde__slots *slots;
+	uint64_t inner;
+	void *raw;
+};
+
+static void gather(void *ctx)
+{
+	const struct gathering *g = ctx;
+
+	sde__gather(g->geometry, g->slots, g->inner, g->raw);
+}
+
 int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw, struct sde_error *error)
 {
 	const struct sde__slot_layout *l = &shard->layout;
@@ -101,10 +131,13 @@ int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw, struc
 		.trajectory_stride = l->trajectory_stride,
 		.count = shard->count,
 	};
+	struct gathering gathering = { &l->geometry, &slots, inner, raw };
 	const size_t n = sde__inner_bytes(&l->geometry);
 	int ret;
 
-	sde__gather(&l->geometry, &slots, inner, raw);
+	ret = from_slots(shard, gather, &gathering, error);
+	if (ret)
+		return ret;
 	ret = sde__codec_encode(&shard->codec, raw, n, shard->encoded + inner * shard->part,
 				&shard->size[inner]);
 	return ret ? sde__fail_why(error, ret, "cannot compress inner chunk %" PRIu64 " of chunk %" PRIu64,
@@ -262,13 +295,52 @@ static int write_v2(struct sde__shard *shard, bool durable, uint64_t *file_size,
 	return ret ? sde__fail_why(error, ret, "cannot write 'data/.side/%s'", name) : 0;
 }
 
+struct copying {
+	const struct sde__shard *shard;
+	unsigned char *heads;
+};
+
+/* What lies before the payload of each slot, close together. */
+static void copy_heads(void *ctx)
+{
+	const struct copying *c = ctx;
+	const struct sde__slot_layout *l = &c->shard->layout;
+
+	for (uint64_t i = 0; i < c->shard->count; i++)
+		memcpy(c->heads + i * l->payload_offset, c->shard->slots + i * l->slot_size,
+		       l->payload_offset);
+}
+
+static int build_side(struct sde__shard *shard, uint64_t epoch, const unsigned char run[16],
+		      struct sde_error *error)
+{
+	const uint64_t first = shard->index * shard->layout.geometry.chunk_size;
+	struct sde__slot_layout heads = shard->layout;
+	struct copying copying = { shard, NULL };
+	int ret;
+
+	if (!shard->guarded)
+		return sde__side_build(&shard->side, &shard->layout, shard->slots, shard->count,
+				       first, epoch, run, error);
+	/* building allocates, which a fault must not interrupt: copy first */
+	heads.slot_size = heads.payload_offset;
+	copying.heads = malloc(shard->count * heads.slot_size);
+	if (!copying.heads)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = from_slots(shard, copy_heads, &copying, error);
+	if (!ret)
+		ret = sde__side_build(&shard->side, &heads, copying.heads, shard->count, first,
+				      epoch, run, error);
+	free(copying.heads);
+	return ret;
+}
+
 int sde__shard_write(struct sde__shard *shard, uint64_t epoch, const unsigned char run[16],
 		     bool durable, uint64_t *file_size, struct sde_error *error)
 {
 	int ret;
 
-	ret = sde__side_build(&shard->side, &shard->layout, shard->slots, shard->count,
-			      shard->index * shard->layout.geometry.chunk_size, epoch, run, error);
+	ret = build_side(shard, epoch, run, error);
 	if (ret)
 		return ret;
 	return shard->home->format == 2 ? write_v2(shard, durable, file_size, error) :

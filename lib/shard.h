@@ -47,6 +47,7 @@ struct sde__shard {
 	uint64_t index;			/* k */
 	uint64_t count;			/* snapshots in it, at most T */
 	const unsigned char *slots;	/* T slots of the ring, or of recovery */
+	bool guarded;			/* reading them may fault: guard.h */
 	struct sde__side side;
 	unsigned char *encoded;		/* inner_count parts of `part` bytes */
 	size_t part;
@@ -67,6 +68,7 @@ void sde__shard_free(struct sde__shard *shard);
 void sde__shard_begin(struct sde__shard *shard, uint64_t index, uint64_t count,
 		      const unsigned char *slots);
 
+/* -EIO if the slots are guarded, and cannot be read; write gives it, too */
 int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw,
 		      struct sde_error *error);
 

@@ -9,6 +9,7 @@
 #include "zarr_state.h"
 
 #include "chunk_list.h"
+#include "guard.h"
 #include "recover.h"
 #include "storage.h"
 
@@ -65,11 +66,20 @@ static int make_state_buffers(struct sde__zarr *z, struct sde_error *error)
 
 static int lay_ring(struct sde__zarr *z, struct sde_error *error)
 {
-	struct sde__ring_header header = { .layout = z->config.layout };
+	struct sde__ring_header header = { .layout = z->config.layout,
+					   .ring_io = z->config.options.ring_io };
+	const bool guarded = z->config.options.sigbus_guard == SDE_SIGBUS_GUARD_ON;
+	int ret;
 
 	memcpy(header.run, z->config.run, sizeof(header.run));
-	return sde__ring_prepare(&z->ring, z->io, z->home.ring, &header, sde__zarr_is_durable(z),
-				 error);
+	ret = guarded ? sde__guard_install() : 0;
+	if (ret)
+		return sde__fail_why(error, ret, "cannot install a handler of SIGBUS");
+	ret = sde__ring_prepare(&z->ring, z->io, z->home.ring, &header, sde__zarr_is_durable(z),
+				error);
+	if (!ret && guarded)
+		sde__ring_guard(z->ring);
+	return ret;
 }
 
 /* ------------------------------------------------------------------------

@@ -45,6 +45,8 @@ static int check_enums(const struct sde_zarr_options *o, struct sde_error *error
 		{ "layout", (int)o->layout, SDE_LAYOUT_TRAJECTORY_DIMENSION },
 		{ "ring", (int)o->ring, SDE_RING_DISCARD },
 		{ "overwrite", o->overwrite, 1 },
+		{ "ring_io", (int)o->ring_io, SDE_RING_IO_WRITTEN },
+		{ "sigbus_guard", (int)o->sigbus_guard, SDE_SIGBUS_GUARD_ON },
 	};
 
 	for (size_t i = 0; i < sizeof(checks) / sizeof(*checks); i++)

@@ -102,6 +102,7 @@ static int open_info(void *self, struct sde_storage_info *info, struct sde_error
 	info->synced = reader->filed;
 	if (reader->ring) {
 		info->segments = reader->ring->header.layout.segments;
+		info->ring_io = reader->ring->header.ring_io;
 		if (reader->counters.synced > info->synced)
 			info->synced = reader->counters.synced;
 		if (info->synced > info->committed)

@@ -39,8 +39,7 @@ static int take_room(struct sde__zarr *z, struct sde_error *error)
 	return ret;
 }
 
-static int claim(struct sde__zarr *z, uint64_t iteration, unsigned char **slot,
-		 struct sde_error *error)
+static int claim(struct sde__zarr *z, uint64_t iteration, struct sde_error *error)
 {
 	const int broken = z->broken.code;
 	int ret;
@@ -58,9 +57,12 @@ static int claim(struct sde__zarr *z, uint64_t iteration, unsigned char **slot,
 		if (ret)
 			return ret;
 	}
-	sde__ring_claim(z->ring, z->next);
+	ret = sde__ring_claim(z->ring, z->next, error);
+	if (ret) {
+		sde__publisher_fail(z->publisher, error);
+		return ret;
+	}
 	z->iteration = iteration;
-	*slot = sde__ring_slot(z->ring, z->next);
 	return 0;
 }
 
@@ -78,29 +80,37 @@ static void note_moment(struct sde__zarr *z, double time, int64_t iteration)
 }
 
 /* The slot's head and state, then the counter that makes it a snapshot. */
-static int finish(struct sde__zarr *z, double time, unsigned char *slot, struct sde_error *error)
+static int commit(struct sde__zarr *z, double time, struct sde_error *error)
 {
 	const struct sde__slot_head head = { time, (int64_t)z->iteration,
 					     (uint32_t)z->pending_size };
 	unsigned char bytes[SDE__SLOT_STATE_OFFSET];
-	unsigned char *swap;
-	int ret = 0;
+	int ret;
 
 	sde__slot_head_write(bytes, &head);
-	z->io->copy(z->io->ctx, slot, bytes, sizeof(bytes));
-	if (z->pending_size)
-		z->io->copy(z->io->ctx, slot + SDE__SLOT_STATE_OFFSET, z->pending, z->pending_size);
-	if (z->config.sync == SDE_SYNC_SNAPSHOT)
-		ret = sde__ring_commit_synced(z->ring, z->next, error);
-	else
-		sde__ring_commit(z->ring, z->next);
+	ret = sde__ring_fill(z->ring, z->next, 0, bytes, sizeof(bytes), error);
+	if (!ret && z->pending_size)
+		ret = sde__ring_fill(z->ring, z->next, SDE__SLOT_STATE_OFFSET, z->pending,
+				     z->pending_size, error);
+	if (ret)
+		return ret;
+	return z->config.sync == SDE_SYNC_SNAPSHOT ?
+	       sde__ring_commit_synced(z->ring, z->next, error) :
+	       sde__ring_commit(z->ring, z->next, error);
+}
+
+static int finish(struct sde__zarr *z, double time, struct sde_error *error)
+{
+	const int ret = commit(z, time, error);
+	unsigned char *swap;
+
 	if (ret) {
 		sde__publisher_fail(z->publisher, error);
 		/* the counter may have been raised before the device failed */
 		if (sde__ring_get(z->ring, SDE__RING_COMMITTED) <= z->next)
 			return ret;
 	}
-	note_moment(z, time, head.iteration);
+	note_moment(z, time, (int64_t)z->iteration);
 	swap = z->last;
 	z->last = z->pending;
 	z->last_size = z->pending_size;
@@ -116,34 +126,33 @@ static int zarr_store(void *self, double time, const void *data, uint64_t iterat
 		      struct sde_error *error)
 {
 	struct sde__zarr *z = self;
-	unsigned char *slot;
 	int ret;
 
-	ret = claim(z, iteration_number, &slot, error);
+	ret = claim(z, iteration_number, error);
 	if (ret)
 		return ret;
-	z->io->copy(z->io->ctx, slot + z->config.layout.payload_offset, data,
-		    sde__snapshot_bytes(&z->config.layout.geometry));
-	return finish(z, time, slot, error);
+	ret = sde__ring_fill(z->ring, z->next, z->config.layout.payload_offset, data,
+			     sde__snapshot_bytes(&z->config.layout.geometry), error);
+	if (!ret)
+		return finish(z, time, error);
+	sde__publisher_fail(z->publisher, error);
+	return ret;
 }
 
 static int zarr_reserve(void *self, uint64_t iteration_number, void **out, struct sde_error *error)
 {
 	struct sde__zarr *z = self;
-	unsigned char *slot;
 	int ret;
 
-	ret = claim(z, iteration_number, &slot, error);
+	ret = claim(z, iteration_number, error);
 	if (!ret)
-		*out = slot + z->config.layout.payload_offset;
+		*out = sde__ring_slot(z->ring, z->next) + z->config.layout.payload_offset;
 	return ret;
 }
 
 static int zarr_commit(void *self, double time, struct sde_error *error)
 {
-	struct sde__zarr *z = self;
-
-	return finish(z, time, sde__ring_slot(z->ring, z->next), error);
+	return finish(self, time, error);
 }
 
 static int zarr_set_state(void *self, const void *bytes, size_t n, struct sde_error *error)
@@ -290,6 +299,7 @@ static int zarr_info(void *self, struct sde_storage_info *info, struct sde_error
 	info->sync = z->config.sync;
 	info->segments = z->config.layout.segments;
 	info->threads = z->config.threads;
+	info->ring_io = z->ring->header.how;
 	sde__publisher_counts(z->publisher, &counts);
 	info->published = counts.published;
 	info->sealed = sde__ring_get(z->ring, SDE__RING_SEALED);

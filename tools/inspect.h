@@ -58,6 +58,7 @@ void inspect_json_error(FILE *out, const char *path, const struct sde_error *err
 const char *inspect_dtype(enum sde_dtype dtype);
 const char *inspect_codec(enum sde_codec codec);
 const char *inspect_checksum(enum sde_checksum checksum);
+const char *inspect_ring_io(enum sde_ring_io ring_io);
 const char *inspect_state(enum sde_storage_state_of state);
 
 #endif

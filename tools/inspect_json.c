@@ -20,6 +20,7 @@
  *	keepbits		0: all
  *	state_capacity		bytes a snapshot
  *	segments		chunks the ring holds; 0: there is no ring
+ *	ring_io			"mapped" | "written" | null: there is no ring
  *	snapshots		{committed, synced, sealed, published, ignored}
  *	time			{first, last: number | null, units: string | null}
  *	iteration		{first, last: integer | null}
@@ -142,6 +143,10 @@ void inspect_json(FILE *out, const struct inspect_report *report)
 	emit_unsigned(&e, "keepbits", info->keepbits);
 	emit_unsigned(&e, "state_capacity", info->state_capacity);
 	emit_unsigned(&e, "segments", info->segments);
+	if (info->segments)
+		emit_string(&e, "ring_io", inspect_ring_io(info->ring_io));
+	else
+		emit_null(&e, "ring_io");
 	put_snapshots(&e, info);
 	put_ranges(&e, report);
 	put_bytes(&e, info);

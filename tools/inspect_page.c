@@ -49,6 +49,11 @@ const char *inspect_checksum(enum sde_checksum checksum)
 	return checksum == SDE_CHECKSUM_ON ? "crc32c" : "none";
 }
 
+const char *inspect_ring_io(enum sde_ring_io ring_io)
+{
+	return ring_io == SDE_RING_IO_WRITTEN ? "written" : "mapped";
+}
+
 const char *inspect_state(enum sde_storage_state_of state)
 {
 	return state == SDE_STATE_RUNNING ? "running" :
@@ -113,7 +118,7 @@ static void put_chunks(FILE *out, const struct sde_storage_info *info)
 	     " trajectories an inner chunk", info->chunk_files, info->chunk_files == 1 ? "" : "s",
 	     info->chunk_size, info->trajectories_per_chunk);
 	if (info->segments)
-		line(out, "ring", "%u chunks", info->segments);
+		line(out, "ring", "%u chunks, %s", info->segments, inspect_ring_io(info->ring_io));
 	fprintf(out, LABEL "%s, checksum %s", "codec", inspect_codec(info->codec),
 		inspect_checksum(info->checksum));
 	if (info->keepbits)

@@ -186,6 +186,32 @@ a_crashed_store_gives_status_4_and_a_hint()
 		'j["bytes"]["ratio"] is None'
 }
 
+it_says_how_the_ring_is_written()
+{
+	crashed_store s.zarr 100
+	status 4 sde-inspect s.zarr >page
+	grep -E '^  ring        3 chunks, (mapped|written)$' page
+	status 4 sde-inspect --json s.zarr >j
+	json j 'j["ring_io"] in ("mapped", "written")'
+	printf '\001' | dd of=s.zarr/data/.ring/header bs=1 seek=80 conv=notrunc
+	python3 - <<'END'
+import struct
+crc = lambda b: __import__("functools").reduce(lambda c, x: step(c ^ x), b, 0xffffffff) ^ 0xffffffff
+def step(c):
+    for _ in range(8):
+        c = c >> 1 ^ (0x82f63b78 if c & 1 else 0)
+    return c
+with open("s.zarr/data/.ring/header", "r+b") as file:
+    page = file.read(160)
+    file.seek(12)
+    file.write(struct.pack("<I", crc(page[16:160])))
+END
+	status 4 sde-inspect s.zarr >page
+	grep -E '^  ring        3 chunks, written$' page
+	status 4 sde-inspect --json s.zarr >j
+	json j 'j["ring_io"] == "written"' 'j["snapshots"]["committed"] == 10'
+}
+
 looking_changes_nothing()
 {
 	crashed_store s.zarr

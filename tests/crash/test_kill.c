@@ -254,6 +254,8 @@ static struct sde_storage *begin(const struct run *run, uint64_t *random, uint64
 		options.segments = (unsigned)(2 + below(random, 3));
 		options.threads = (unsigned)(1 + below(random, 3));
 		options.sync = (enum sde_sync)below(random, SDE_SYNC_NONE + 1);
+		options.ring_io = (enum sde_ring_io)(1 + below(random, 2));
+		options.sigbus_guard = (enum sde_sigbus_guard)below(random, 2);
 		ret = sde_zarr_storage_resume(&storage, PATH, &options, &error);
 	}
 	if (ret)
@@ -555,6 +557,7 @@ static void choose(struct run *run, uint64_t number, uint64_t *random)
 	o->segments = (unsigned)(2 + below(random, 3));
 	o->threads = (unsigned)(1 + below(random, 3));
 	o->layout = (enum sde_layout)below(random, 3);
+	o->ring_io = (enum sde_ring_io)(1 + below(random, 2));
 	o->state_capacity = below(random, 3) ? (unsigned)below(random, STATE_MAX + 1) : 0;
 	run->total = 1 + below(random, 60 * o->chunk_size);
 	if (run->total > SNAPSHOTS_MAX)

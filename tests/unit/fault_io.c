@@ -268,6 +268,16 @@ static int boot_id(void *ctx, unsigned char out[16])
 	return 0;
 }
 
+static int file_system(void *ctx, int fd, uint64_t *magic)
+{
+	struct fault_io *fault = ctx;
+
+	if (fails(fault, "file_system", name_of(fault, fd), 0))
+		return -fault->error;
+	*magic = fault->file_system;
+	return 0;
+}
+
 static int random_bytes(void *ctx, void *out, size_t n)
 {
 	struct fault_io *fault = ctx;
@@ -302,10 +312,12 @@ void fault_io_init(struct fault_io *fault)
 		.stat = stat_handle, .list = list, .pread = pread_handle,
 		.pwrite = pwrite_handle, .sync = sync_handle, .allocate = allocate, .map = map,
 		.unmap = unmap, .sync_map = sync_map, .populate = populate, .lock = lock,
-		.is_locked = is_locked, .boot_id = boot_id, .random = random_bytes,
+		.is_locked = is_locked, .boot_id = boot_id, .file_system = file_system,
+		.random = random_bytes,
 		.copy = copy, .commit = commit,
 	};
 	fault->error = EIO;
+	fault->file_system = FAULT_IO_TMPFS;
 }
 
 void fault_io_arm(struct fault_io *fault, unsigned long fail_at, int error, bool for_good)

@@ -118,6 +118,8 @@ static void options_out_of_range_are_refused(void **state)
 	REFUSED(codec, (enum sde_codec)4, -EINVAL, "codec");
 	REFUSED(checksum, (enum sde_checksum)3, -EINVAL, "checksum");
 	REFUSED(sync, (enum sde_sync)6, -EINVAL, "sync");
+	REFUSED(ring_io, (enum sde_ring_io)3, -EINVAL, "ring_io");
+	REFUSED(sigbus_guard, (enum sde_sigbus_guard)2, -EINVAL, "sigbus_guard");
 	REFUSED(layout, (enum sde_layout)3, -EINVAL, "layout");
 	REFUSED(overwrite, 2, -EINVAL, "overwrite");
 	REFUSED(zarr_format, 4, SDE_E_UNSUPPORTED, "zarr_format");

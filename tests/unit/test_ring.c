@@ -29,6 +29,33 @@
 #define SLOT 192	/* 64 + 128 */
 
 static struct fault_io fault;
+/* every test runs for both kinds of ring */
+static enum sde_ring_io how;
+
+/* A call that puts what a file has on the device, and one that changes a counter. */
+static const char *sync_call(void)
+{
+	return how == SDE_RING_IO_WRITTEN ? "sync" : "sync_map";
+}
+
+static const char *counter_call(void)
+{
+	return how == SDE_RING_IO_WRITTEN ? "pwrite" : "commit";
+}
+
+/* Did that event give this counter this value? Of a pwrite only the place is known. */
+static bool sets(int event, enum sde__ring_counter counter, uint64_t value)
+{
+	return fault.event[event].value == (how == SDE_RING_IO_WRITTEN ? (uint64_t)counter : value);
+}
+
+/* Bytes of a sync_map; a sync is of all. */
+static void assert_synced(int event, uint64_t bytes)
+{
+	assert_true(event >= 0);
+	if (how == SDE_RING_IO_MAPPED)
+		assert_int_equal(fault.event[event].value, bytes);
+}
 
 static struct sde__ring_header header_of(unsigned segments)
 {
@@ -36,6 +63,7 @@ static struct sde__ring_header header_of(unsigned segments)
 		.layout = { .geometry = { .dimension = 2, .trajectories = 5, .chunk_size = T,
 					  .inner_width = 1, .dtype = SDE_FLOAT64 },
 			    .order = SDE_LAYOUT_DIMENSION_TRAJECTORY, .segments = segments },
+		.ring_io = how,
 	};
 
 	assert_int_equal(sde__slot_layout_derive(&h.layout, NULL), 0);
@@ -81,9 +109,9 @@ static void fill(struct sde__ring *ring, uint64_t index)
 
 static void store(struct sde__ring *ring, uint64_t index)
 {
-	sde__ring_claim(ring, index);
+	assert_int_equal(sde__ring_claim(ring, index, NULL), 0);
 	fill(ring, index);
-	sde__ring_commit(ring, index);
+	assert_int_equal(sde__ring_commit(ring, index, NULL), 0);
 }
 
 static void store_all(struct sde__ring *ring, uint64_t from, uint64_t to)
@@ -165,14 +193,14 @@ static void slots_are_durable_before_the_header_gets_its_name(void **state)
 	fault_io_arm(&fault, 0, 0, false);
 	assert_int_equal(sde__ring_enact(ring, T, 2 * T + 2, 3, true, NULL), 0);
 	rename = fault_io_find(&fault, 0, "rename_at", "header.tmp");
-	header = fault_io_find(&fault, 0, "sync_map", "header.tmp");
-	slots = fault_io_find(&fault, 0, "sync_map", "segment.1");
+	header = fault_io_find(&fault, 0, sync_call(), "header.tmp");
+	slots = fault_io_find(&fault, 0, sync_call(), "segment.1");
 	assert_true(slots >= 0 && header > slots && rename > header);
-	slots = fault_io_find(&fault, 0, "sync_map", "segment.2");
+	slots = fault_io_find(&fault, 0, sync_call(), "segment.2");
 	assert_true(slots >= 0 && header > slots);
 	/* no counter is set before its slots are durable */
-	assert_true(fault_io_find(&fault, 0, "commit", NULL) > slots);
-	directory = fault_io_find(&fault, header, "sync", NULL);
+	assert_true(fault_io_find(&fault, 0, counter_call(), "header.tmp") > slots);
+	directory = fault_io_find(&fault, header + 1, "sync", NULL);
 	assert_true(directory > header && directory < rename);
 	assert_true(fault_io_find(&fault, rename, "sync", NULL) > rename);
 	sde__ring_free(ring);
@@ -324,7 +352,7 @@ static void a_slots_address_is_a_function_of_its_index(void **state)
 	assert_int_equal(ring->layout.slot_size, SLOT);
 	for (int k = 0; k < 3; k++)
 		for (uint64_t i = starts[k]; i < starts[k] + 40; i++) {
-			unsigned char *expected = ring->segment[i / T % S] + i % T * SLOT;
+			unsigned char *expected = ring->segment[i / T % S].base + i % T * SLOT;
 
 			assert_ptr_equal(sde__ring_slot(ring, i), expected);
 			assert_ptr_equal(sde__ring_slot(ring, i + T * S), expected);
@@ -344,12 +372,12 @@ static void claimed_is_raised_before_and_committed_after(void **state)
 	ring = enacted(0, 0, 9);
 	reader = reader_of();
 	for (uint64_t i = 0; i < 5; i++) {
-		sde__ring_claim(ring, i);
+		assert_int_equal(sde__ring_claim(ring, i, NULL), 0);
 		assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
 		assert_int_equal(c.claimed, i + 1);
 		assert_int_equal(c.committed, i);
 		fill(ring, i);
-		sde__ring_commit(ring, i);
+		assert_int_equal(sde__ring_commit(ring, i, NULL), 0);
 		assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
 		assert_int_equal(c.claimed, i + 1);
 		assert_int_equal(c.committed, i + 1);
@@ -378,16 +406,15 @@ static void sync_covers_exactly_what_is_not_synced_yet(void **state)
 	assert_int_equal(sde__ring_get(ring, SDE__RING_SYNCED), 3);
 	fault_io_arm(&fault, 0, 0, false);
 	assert_int_equal(sde__ring_sync(ring, 6, NULL), 0);
-	event = fault_io_find(&fault, 0, "sync_map", "segment.0");
-	assert_true(event >= 0);
-	assert_int_equal(fault.event[event].value, SLOT);	/* slot 3 */
-	event = fault_io_find(&fault, 0, "sync_map", "segment.1");
-	assert_int_equal(fault.event[event].value, 2 * SLOT);
+	event = fault_io_find(&fault, 0, sync_call(), "segment.0");
+	assert_synced(event, SLOT);	/* slot 3 */
+	event = fault_io_find(&fault, 0, sync_call(), "segment.1");
+	assert_synced(event, 2 * SLOT);
 	/* the counter after the payload, and then on the device itself */
-	assert_true(fault_io_find(&fault, event, "commit", NULL) > event);
-	event = fault_io_find(&fault, event, "commit", NULL);
-	assert_int_equal(fault.event[event].value, 6);
-	assert_true(fault_io_find(&fault, event, "sync_map", "header.tmp") > event);
+	assert_true(fault_io_find(&fault, event, counter_call(), "header.tmp") > event);
+	event = fault_io_find(&fault, event, counter_call(), "header.tmp");
+	assert_true(sets(event, SDE__RING_SYNCED, 6));
+	assert_true(fault_io_find(&fault, event, sync_call(), "header.tmp") > event);
 	fault_io_arm(&fault, 0, 0, false);
 	assert_int_equal(sde__ring_sync(ring, 5, NULL), 0);
 	assert_int_equal(fault.calls, 0);
@@ -429,9 +456,9 @@ static void sync_leaves_sealed_slots_alone(void **state)
 	assert_int_equal(sde__ring_seal(ring, 2 * T, false, NULL), 0);
 	fault_io_arm(&fault, 0, 0, false);
 	assert_int_equal(sde__ring_sync(ring, 10, NULL), 0);
-	assert_int_equal(fault_io_count(&fault, "sync_map", "segment.0"), 0);
-	assert_int_equal(fault_io_count(&fault, "sync_map", "segment.1"), 0);
-	assert_int_equal(fault_io_count(&fault, "sync_map", "segment.2"), 1);
+	assert_int_equal(fault_io_count(&fault, sync_call(), "segment.0"), 0);
+	assert_int_equal(fault_io_count(&fault, sync_call(), "segment.1"), 0);
+	assert_int_equal(fault_io_count(&fault, sync_call(), "segment.2"), 1);
 	sde__ring_free(ring);
 }
 
@@ -448,13 +475,13 @@ static void seal_puts_the_counter_on_the_device(void **state)
 	fault_io_arm(&fault, 0, 0, false);
 	assert_int_equal(sde__ring_seal(ring, T, true, NULL), 0);
 	assert_int_equal(sde__ring_get(ring, SDE__RING_SEALED), T);
-	commit = fault_io_find(&fault, 0, "commit", NULL);
+	commit = fault_io_find(&fault, 0, counter_call(), "header.tmp");
 	assert_true(commit >= 0);
-	assert_true(fault_io_find(&fault, commit, "sync_map", "header.tmp") > commit);
-	assert_int_equal(fault_io_find(&fault, 2, "commit", NULL), -1);
+	assert_true(fault_io_find(&fault, commit, sync_call(), "header.tmp") > commit);
+	assert_int_equal(fault_io_find(&fault, 2, counter_call(), "header.tmp"), -1);
 	fault_io_arm(&fault, 0, 0, false);
 	assert_int_equal(sde__ring_seal(ring, T, false, NULL), 0);
-	assert_int_equal(fault.calls, 0);
+	assert_int_equal(fault_io_count(&fault, sync_call(), NULL), 0);
 	fault_io_arm(&fault, 1, EIO, false);
 	assert_int_equal(sde__ring_seal(ring, T, true, &error), -EIO);
 	assert_non_null(strstr(error.text, "header"));
@@ -470,7 +497,7 @@ static void a_synced_commit_counts_only_once_it_is_on_the_device(void **state)
 	fault_io_init(&fault);
 	ring = enacted(0, 0, 0);
 	store_all(ring, 0, 2);
-	sde__ring_claim(ring, 2);
+	assert_int_equal(sde__ring_claim(ring, 2, NULL), 0);
 	fill(ring, 2);
 	fault_io_arm(&fault, 1, EIO, false);
 	assert_int_equal(sde__ring_commit_synced(ring, 2, NULL), -EIO);
@@ -478,11 +505,11 @@ static void a_synced_commit_counts_only_once_it_is_on_the_device(void **state)
 	assert_int_equal(sde__ring_get(ring, SDE__RING_SYNCED), 0);
 	fault_io_arm(&fault, 0, 0, false);
 	assert_int_equal(sde__ring_commit_synced(ring, 2, NULL), 0);
-	slots = fault_io_find(&fault, 0, "sync_map", "segment.0");
-	assert_int_equal(fault.event[slots].value, 3 * SLOT);
-	commit = fault_io_find(&fault, 0, "commit", NULL);
+	slots = fault_io_find(&fault, 0, sync_call(), "segment.0");
+	assert_synced(slots, 3 * SLOT);
+	commit = fault_io_find(&fault, 0, counter_call(), "header.tmp");
 	assert_true(slots >= 0 && commit > slots);
-	assert_true(fault_io_find(&fault, commit, "sync_map", "header.tmp") > commit);
+	assert_true(fault_io_find(&fault, commit, sync_call(), "header.tmp") > commit);
 	assert_int_equal(sde__ring_get(ring, SDE__RING_COMMITTED), 3);
 	assert_int_equal(sde__ring_get(ring, SDE__RING_SYNCED), 3);
 	sde__ring_free(ring);
@@ -496,10 +523,12 @@ static void recycle_makes_the_chunks_own_segment_writable(void **state)
 	fault_io_init(&fault);
 	ring = enacted(0, 0, 0);
 	fault_io_arm(&fault, 0, 0, false);
-	assert_int_equal(sde__ring_recycle(ring, 7), 0);
-	assert_int_equal(fault_io_count(&fault, "populate", "segment.1"), 1);
+	assert_int_equal(sde__ring_recycle(ring, 7, NULL), 0);
+	assert_int_equal(fault_io_count(&fault, "populate", "segment.1"),
+			 how == SDE_RING_IO_MAPPED);
 	fault_io_arm(&fault, 1, ENOSPC, false);
-	assert_int_equal(sde__ring_recycle(ring, 7), -ENOSPC);
+	assert_int_equal(sde__ring_recycle(ring, 7, NULL),
+			 how == SDE_RING_IO_MAPPED ? -ENOSPC : 0);
 	sde__ring_free(ring);
 }
 
@@ -517,13 +546,13 @@ static void a_slot_is_intact_until_it_is_claimed_again(void **state)
 	assert_int_equal(sde__ring_seal(ring, T, true, NULL), 0);
 	assert_int_equal(sde__ring_reader_intact(reader, 0, 2, NULL), 1);
 	/* claimed, not a byte written */
-	sde__ring_claim(ring, S * T);
+	assert_int_equal(sde__ring_claim(ring, S * T, NULL), 0);
 	assert_int_equal(sde__ring_reader_intact(reader, 0, 2, NULL), 0);
 	assert_int_equal(sde__ring_reader_intact(reader, 1, 2, NULL), 1);
 	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
 	assert_int_equal(sde__ring_reader_first(reader, &c), 1);
 	fill(ring, S * T);
-	sde__ring_commit(ring, S * T);
+	assert_int_equal(sde__ring_commit(ring, S * T, NULL), 0);
 	assert_read(reader, 0, S * T);
 	assert_read(reader, 1, 1);
 	store_all(ring, S * T + 1, S * T + 3);
@@ -597,29 +626,31 @@ static void a_restart_is_durable_step_by_step(void **state)
 	fault_io_arm(&fault, 0, 0, false);
 	assert_int_equal(sde__ring_suspend(ring, true, NULL), 0);
 	assert_int_equal(fault.events, 2);
-	assert_true(fault.event[0].value == SDE__RING_EPOCH_NONE);
-	assert_string_equal(fault.event[1].call, "sync_map");
+	assert_true(sets(0, SDE__RING_EPOCH, SDE__RING_EPOCH_NONE));
+	assert_string_equal(fault.event[1].call, sync_call());
 	fault_io_arm(&fault, 0, 0, false);
 	assert_int_equal(sde__ring_restart(ring, 0, 3, 77, true, NULL), 0);
-	for (int i = 0; (i = fault_io_find(&fault, i, "commit", NULL)) >= 0; i++) {
-		if (fault.event[i].value == 77)
+	for (int i = 0; (i = fault_io_find(&fault, i, counter_call(), "header.tmp")) >= 0; i++) {
+		if (sets(i, SDE__RING_EPOCH, 77))
 			epoch = i;
 		else
 			last = i;
 	}
 	/* slots, counters, header, epoch, header */
-	assert_true(fault_io_find(&fault, 0, "sync_map", "segment.0") <
-		    fault_io_find(&fault, 0, "commit", NULL));
-	header = fault_io_find(&fault, last, "sync_map", "header.tmp");
+	assert_true(fault_io_find(&fault, 0, sync_call(), "segment.0") <
+		    fault_io_find(&fault, 0, counter_call(), "header.tmp"));
+	header = fault_io_find(&fault, last, sync_call(), "header.tmp");
 	assert_true(last < header && header < epoch);
-	assert_true(fault_io_find(&fault, epoch, "sync_map", "header.tmp") > epoch);
+	assert_true(fault_io_find(&fault, epoch, sync_call(), "header.tmp") > epoch);
 	for (unsigned long n = 1; n <= 3; n++) {
 		fault_io_arm(&fault, n, EIO, true);
 		assert_int_equal(sde__ring_restart(ring, 0, 3, 78, true, NULL), -EIO);
 	}
 	fault_io_arm(&fault, 1, EIO, true);
 	assert_int_equal(sde__ring_suspend(ring, true, NULL), -EIO);
-	assert_int_equal(sde__ring_suspend(ring, false, NULL), 0);
+	/* nothing but a counter in memory */
+	assert_int_equal(sde__ring_suspend(ring, false, NULL),
+			 how == SDE_RING_IO_MAPPED ? 0 : -EIO);
 	sde__ring_free(ring);
 }
 
@@ -884,6 +915,177 @@ static void any_failing_call_of_a_reader_is_returned(void **state)
 	assert_int_equal(fault.handles, 0);
 }
 
+/* ------------------------------------------------------------------------
+ * What only a written ring can meet
+ */
+
+static void a_default_ring_suits_its_file_system(void **state)
+{
+	static const struct {
+		uint64_t magic;
+		enum sde_ring_io how;
+	} row[] = {
+		{ 0xEF53, SDE_RING_IO_MAPPED }, { 0x58465342, SDE_RING_IO_MAPPED },
+		{ 0x01021994, SDE_RING_IO_MAPPED },
+		/* btrfs, NFS, CIFS, SMB 2, FUSE, Lustre, GPFS, 9p, Ceph, BeeGFS, ZFS, overlayfs */
+		{ 0x9123683E, SDE_RING_IO_WRITTEN }, { 0x6969, SDE_RING_IO_WRITTEN },
+		{ 0xFF534D42, SDE_RING_IO_WRITTEN }, { 0xFE534D42, SDE_RING_IO_WRITTEN },
+		{ 0x65735546, SDE_RING_IO_WRITTEN }, { 0x0BD00BD0, SDE_RING_IO_WRITTEN },
+		{ 0x47504653, SDE_RING_IO_WRITTEN }, { 0x01021997, SDE_RING_IO_WRITTEN },
+		{ 0x00C36400, SDE_RING_IO_WRITTEN }, { 0x19830326, SDE_RING_IO_WRITTEN },
+		{ 0x2FC12FC1, SDE_RING_IO_WRITTEN }, { 0x794C7630, SDE_RING_IO_WRITTEN },
+	};
+	struct sde__io without = sde__io_posix;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(row) / sizeof(*row); i++) {
+		fault_io_init(&fault);
+		fault.file_system = row[i].magic;
+		assert_int_equal(sde__ring_io_choose(&fault.io, 0, SDE_RING_IO_DEFAULT), row[i].how);
+		assert_int_equal(sde__ring_io_choose(&fault.io, 0, SDE_RING_IO_MAPPED),
+				 SDE_RING_IO_MAPPED);
+		assert_int_equal(sde__ring_io_choose(&fault.io, 0, SDE_RING_IO_WRITTEN),
+				 SDE_RING_IO_WRITTEN);
+	}
+	/* nobody knows: what is right everywhere */
+	fault_io_arm(&fault, 1, ENOSYS, false);
+	assert_int_equal(sde__ring_io_choose(&fault.io, 0, SDE_RING_IO_DEFAULT),
+			 SDE_RING_IO_WRITTEN);
+	without.file_system = NULL;
+	assert_int_equal(sde__ring_io_choose(&without, 0, SDE_RING_IO_DEFAULT), SDE_RING_IO_MAPPED);
+}
+
+static void the_header_says_how_the_ring_is_written(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	reader = reader_of();
+	assert_int_equal(reader->header.ring_io, how);
+	sde__ring_reader_close(reader);
+	sde__ring_free(ring);
+}
+
+static void a_slot_is_written_between_claimed_and_committed(void **state)
+{
+	struct sde__ring *ring;
+	uint64_t offsets[3];
+	int at = 0;
+
+	(void)state;
+	if (how != SDE_RING_IO_WRITTEN)
+		return;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, 2);
+	fault_io_arm(&fault, 0, 0, false);
+	store(ring, 2);
+	assert_int_equal(fault.events, 3);
+	for (int i = 0; i < 3; i++, at++) {
+		assert_string_equal(fault.event[at].call, "pwrite");
+		assert_string_equal(fault.event[at].name, i == 1 ? "segment.0" : "header.tmp");
+		offsets[i] = fault.event[at].value;
+	}
+	assert_int_equal(offsets[0], SDE__RING_CLAIMED);
+	assert_int_equal(offsets[1], 2 * SLOT);
+	assert_int_equal(offsets[2], SDE__RING_COMMITTED);
+	sde__ring_free(ring);
+}
+
+/* Whatever of the three fails, the snapshot is not there, and the next try is right. */
+static void a_store_that_fails_is_not_there_and_can_be_tried_again(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde__ring_counters c;
+	struct sde__ring *ring;
+
+	(void)state;
+	if (how != SDE_RING_IO_WRITTEN)
+		return;
+	for (unsigned long n = 1; n <= 3; n++) {
+		struct sde_error error = { 0 };
+
+		fault_io_init(&fault);
+		ring = enacted(0, 0, 0);
+		reader = reader_of();
+		store_all(ring, 0, 5);
+		fault_io_arm(&fault, n, ENOSPC, false);
+		if (!sde__ring_claim(ring, 5, &error)) {
+			fill(ring, 5);
+			assert_int_equal(sde__ring_commit(ring, 5, &error), -ENOSPC);
+		}
+		assert_int_equal(error.code, -ENOSPC);
+		assert_non_null(strstr(error.text, n == 2 ? "segment.1" : "header"));
+		assert_non_null(strstr(error.text, "No space left"));
+		assert_int_equal(sde__ring_get(ring, SDE__RING_COMMITTED), 5);
+		fault_io_arm(&fault, 0, 0, false);
+		assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+		assert_int_equal(c.committed, 5);
+		store(ring, 5);
+		assert_read(reader, 5, 5);
+		assert_read(reader, 4, 4);
+		sde__ring_reader_close(reader);
+		sde__ring_free(ring);
+		sde__ring_remove_files(&sde__io_posix, scratch_directory(), true, NULL);
+	}
+}
+
+/* A refused write of `committed` may have been made: no such slot may change. */
+static void a_doubtful_commit_is_taken_back_before_its_slot_changes(void **state)
+{
+	const uint64_t made = 3;
+	struct sde__ring *ring;
+
+	(void)state;
+	if (how != SDE_RING_IO_WRITTEN)
+		return;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, 2);
+	fault_io_arm(&fault, 3, EIO, false);
+	assert_int_equal(sde__ring_claim(ring, 2, NULL), 0);
+	fill(ring, 2);
+	assert_int_equal(sde__ring_commit(ring, 2, NULL), -EIO);
+	poke("header", SDE__RING_COMMITTED, &made, 8);
+	fault_io_arm(&fault, 1, EIO, false);
+	assert_int_equal(sde__ring_claim(ring, 2, NULL), -EIO);
+	assert_int_equal(fault.events, 1);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_claim(ring, 2, NULL), 0);
+	assert_int_equal(fault.event[0].value, SDE__RING_COMMITTED);
+	assert_int_equal(fault.event[1].value, SDE__RING_CLAIMED);
+	sde__ring_free(ring);
+}
+
+static void a_file_that_was_cut_short_is_corrupt_to_its_reader(void **state)
+{
+	struct sde_error error = { 0 };
+	struct sde__ring_reader *reader;
+	struct sde__ring_counters c;
+	unsigned char payload[PAYLOAD];
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, 5);
+	reader = reader_of();
+	assert_int_equal(truncate("segment.0", 2 * SLOT), 0);
+	assert_int_equal(sde__ring_reader_read(reader, 1, 64, payload, PAYLOAD, NULL), 0);
+	assert_int_equal(sde__ring_reader_read(reader, 2, 64, payload, PAYLOAD, &error),
+			 SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "'data/.ring/segment.0' is truncated"));
+	assert_int_equal(truncate("header", SDE__RING_COMMITTED), 0);
+	memset(&error, 0, sizeof(error));
+	assert_int_equal(sde__ring_reader_counters(reader, &c, &error), SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "'data/.ring/header' is truncated"));
+	sde__ring_reader_close(reader);
+	sde__ring_free(ring);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -916,7 +1118,17 @@ int main(void)
 		SCRATCH_TEST(a_lost_segment_is_damage_not_the_absence_of_a_ring),
 		SCRATCH_TEST(a_ring_removed_under_its_reader_is_no_ring),
 		SCRATCH_TEST(any_failing_call_of_a_reader_is_returned),
+		SCRATCH_TEST(a_default_ring_suits_its_file_system),
+		SCRATCH_TEST(the_header_says_how_the_ring_is_written),
+		SCRATCH_TEST(a_slot_is_written_between_claimed_and_committed),
+		SCRATCH_TEST(a_store_that_fails_is_not_there_and_can_be_tried_again),
+		SCRATCH_TEST(a_doubtful_commit_is_taken_back_before_its_slot_changes),
+		SCRATCH_TEST(a_file_that_was_cut_short_is_corrupt_to_its_reader),
 	};
+	int failed;
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	how = SDE_RING_IO_MAPPED;
+	failed = cmocka_run_group_tests_name("mapped", tests, NULL, NULL);
+	how = SDE_RING_IO_WRITTEN;
+	return failed + cmocka_run_group_tests_name("written", tests, NULL, NULL);
 }

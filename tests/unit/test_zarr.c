@@ -22,6 +22,9 @@
 
 #define VIEWS 6
 
+/* the tests of every position run for both kinds of ring */
+static enum sde_ring_io ring_io;
+
 struct run {
 	struct twin twin;
 	struct sde_storage *storage;
@@ -63,6 +66,7 @@ static void begin(struct run *run, uint64_t seed, uint64_t d, uint64_t n, enum s
 	run->options.chunk_size = chunk_size;
 	run->options.threads = 1;
 	run->options.sync = SDE_SYNC_NONE;
+	run->options.ring_io = ring_io;
 	snprintf(run->path, sizeof(run->path), "run.zarr");
 	twin_init(&run->twin, &ensemble, 1, seed);
 }
@@ -113,6 +117,8 @@ static void choose_free_options(struct run *run)
 	o->segments = 2 + (unsigned)twin_below(&run->seed, 3);
 	o->threads = 1 + (unsigned)twin_below(&run->seed, 3);
 	o->layout = (enum sde_layout)twin_below(&run->seed, 3);
+	o->ring_io = (enum sde_ring_io)twin_below(&run->seed, 3);
+	o->sigbus_guard = (enum sde_sigbus_guard)twin_below(&run->seed, 2);
 	run->twin.layout = o->layout;
 }
 
@@ -587,6 +593,7 @@ static void the_store_tells_what_it_was_made_of(void **state)
 		assert_int_equal(info.state_capacity, 10);
 		assert_int_equal(info.state, SDE_STATE_RUNNING);
 		assert_int_equal(info.segments, 3);
+		assert_int_equal(info.ring_io, ring_io);
 		assert_int_equal(strspn(info.run, "0123456789abcdef"), 32);
 		assert_non_null(strstr(sde_storage_attributes(s), "0.01"));
 		assert_null(strstr(sde_storage_attributes(s), "sdestore"));
@@ -599,6 +606,7 @@ static void the_store_tells_what_it_was_made_of(void **state)
 	twin_assert_ok(sde_storage_info(reader, &info), "info");
 	assert_int_equal(info.state, SDE_STATE_CLOSED);
 	assert_int_equal(info.segments, 0);
+	assert_int_equal(info.ring_io, SDE_RING_IO_DEFAULT);
 	assert_int_equal(info.published, 8);
 	assert_int_equal(info.chunk_files, 2);
 	twin_assert_ok(sde_storage_close(reader), "close");
@@ -702,10 +710,12 @@ static void no_descriptor_is_left_open(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-		SCRATCH_TEST(a_chunk_that_was_cut_is_read_from_its_new_file),
+	const struct CMUnitTest random[] = {
 		SCRATCH_TEST(a_random_run_equals_its_twin),
 		SCRATCH_TEST(a_random_run_with_threads_equals_its_twin),
+	};
+	const struct CMUnitTest tests[] = {
+		SCRATCH_TEST(a_chunk_that_was_cut_is_read_from_its_new_file),
 		SCRATCH_TEST(a_save_is_right_at_every_position),
 		SCRATCH_TEST(a_truncate_is_right_at_every_position),
 		SCRATCH_TEST(a_store_of_every_length_is_right),
@@ -720,5 +730,11 @@ int main(void)
 		SCRATCH_TEST(no_descriptor_is_left_open),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	/* which draw the kind of ring */
+	int failed = cmocka_run_group_tests(random, NULL, NULL);
+
+	ring_io = SDE_RING_IO_MAPPED;
+	failed += cmocka_run_group_tests_name("mapped", tests, NULL, NULL);
+	ring_io = SDE_RING_IO_WRITTEN;
+	return failed + cmocka_run_group_tests_name("written", tests, NULL, NULL);
 }
