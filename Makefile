@@ -9,6 +9,8 @@
 #	examples/*.c		one program each, built as a user would
 #	tests/unit/test_*.c	one cmocka program each, with the other unit/*.c
 #	tests/crash/test_*.c	the same, with the other crash/*.c and unit/*.c
+#	tests/fuzz/test_*.c	one harness each, with the other fuzz/*.c: a test, and
+#				a libFuzzer program of `make fuzz`
 #	tests/{cli,interop,install}/*.c	one program each; those called
 #				test_* are run, others are there for the scripts
 #	tests/{crash,cli,interop,install}/*.sh	run as they are
@@ -115,9 +117,12 @@ unit_src := $(call sources,tests/unit/test_*.c)
 unit_shared_src := $(filter-out $(unit_src),$(call sources,tests/unit/*.c))
 crash_src := $(call sources,tests/crash/test_*.c)
 crash_shared_src := $(filter-out $(crash_src),$(call sources,tests/crash/*.c)) $(unit_shared_src)
+fuzz_src := $(call sources,tests/fuzz/test_*.c)
+fuzz_shared_src := $(filter-out $(fuzz_src),$(call sources,tests/fuzz/*.c))
 script_dirs := cli interop install
 other_test_src := $(call sources,$(script_dirs:%=tests/%/*.c))
-test_src := $(unit_src) $(crash_src) $(sort $(unit_shared_src) $(crash_shared_src)) $(other_test_src)
+test_src := $(unit_src) $(crash_src) $(sort $(unit_shared_src) $(crash_shared_src)) \
+	$(fuzz_src) $(fuzz_shared_src) $(other_test_src)
 all_src := $(lib_src) $(tool_src) $(tool_shared_src) $(example_src) $(test_src)
 
 static := $(BUILD)/libsdestore.a
@@ -209,12 +214,16 @@ $(examples): $(BUILD)/%: $(BUILD)/%.o $(static) $(link_stamp)
 	$(link_program)
 unit_programs := $(call programs,$(unit_src))
 crash_programs := $(call programs,$(crash_src))
+fuzz_programs := $(call programs,$(fuzz_src))
 other_test_programs := $(call programs,$(other_test_src))
 $(unit_programs) $(crash_programs) $(other_test_programs): private own = $(CMOCKA_LIBS)
 $(unit_programs): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(unit_shared_src)) \
 		$(static) $(link_stamp)
 	$(link_program)
 $(crash_programs): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(crash_shared_src)) \
+		$(static) $(link_stamp)
+	$(link_program)
+$(fuzz_programs): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(fuzz_shared_src) tools/slice.c) \
 		$(static) $(link_stamp)
 	$(link_program)
 $(other_test_programs): $(BUILD)/%: $(BUILD)/%.o $(static) $(link_stamp)
@@ -226,7 +235,7 @@ $(other_test_programs): $(BUILD)/%: $(BUILD)/%.o $(static) $(link_stamp)
 # end, together, by tests/run, for one summary.
 
 test_patterns := $(basename $(patsubst tests/%,%,$(subst *,%,$(TESTS))))
-every_test := $(patsubst tests/%.c,%,$(unit_src) $(crash_src) \
+every_test := $(patsubst tests/%.c,%,$(unit_src) $(crash_src) $(fuzz_src) \
 		$(filter $(script_dirs:%=tests/%/test_%),$(other_test_src))) \
 	$(patsubst tests/%,%,$(call sources,tests/crash/*.sh $(script_dirs:%=tests/%/*.sh)))
 tests_plain := $(strip $(if $(test_patterns),$(foreach t,$(every_test),$(if \
@@ -304,6 +313,26 @@ mcdc: ## MC/DC of what the tests reach (clang-19, llvm-cov-19)
 		--instr-profile=$(BUILD)/mcdc/all.profdata \
 		$(addprefix --object $(BUILD)/mcdc/tests/,$(filter-out %.sh,$(COVERAGE_TESTS))) \
 		--sources $(lib_src:%=$(srcdir)/%)
+# libFuzzer is clang's: a build of its own in $(BUILD)/fuzz, where the corpus is kept.
+# There each harness is linked without replay.c, whose main is libFuzzer's then.
+FUZZ_SECONDS ?= 60##	how long make fuzz runs each harness
+FUZZ =##	harnesses to fuzz: 'ring npz'; default all
+FUZZ_CC = clang##	compiler with libFuzzer
+fuzzers := $(patsubst tests/fuzz/test_%.c,$(BUILD)/tests/fuzz/fuzz_%,$(fuzz_src))
+$(fuzzers): private own = -fsanitize=fuzzer
+$(fuzzers): $(BUILD)/tests/fuzz/fuzz_%: $(BUILD)/tests/fuzz/test_%.o \
+		$(call objects,$(filter-out %/replay.c,$(fuzz_shared_src)) tools/slice.c) \
+		$(static) $(link_stamp)
+	$(link_program)
+fuzz_names := $(fuzz_src:tests/fuzz/test_%.c=%)
+.PHONY: fuzzers fuzz
+fuzzers: $(fuzzers)
+fuzz: ## look for inputs that break a reader, with libFuzzer
+	@mkdir -p $(BUILD)/fuzz
+	@$(srcdir)/tests/fuzz/fuzz --check $(FUZZ_CC) $(BUILD)/fuzz
+	@$(MAKE) -f $(self) BUILD=$(BUILD)/fuzz CC=$(FUZZ_CC) CFLAGS='-O1 -g' \
+		SANITIZE=fuzzer-no-link,address,undefined fuzzers
+	@exec $(srcdir)/tests/fuzz/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS) $(or $(FUZZ),$(fuzz_names))
 
 .PHONY: demo
 demo: $(BUILD)/examples/double_well $(BUILD)/tools/sde-inspect ## simulate a double well into demo.zarr and look at it
