@@ -524,10 +524,27 @@ static int lock_is_current(struct sde__home *home, int fd, bool *current)
 	return 0;
 }
 
+/*
+ * Our process in the lock, only for the sentence above: a failure harms nothing. A
+ * file that has another name, too, or that is larger than a lock was not made by us:
+ * somebody may have linked a file of ours here, to have it written into.
+ */
+static void sign_lock(struct sde__home *home)
+{
+	const struct sde__io *io = home->io;
+	struct sde__stat st;
+	char pid[24];
+
+	if (io->stat(io->ctx, home->lock, &st) || !st.is_file || st.links > 1 ||
+	    st.size > sizeof(pid))
+		return;
+	snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
+	sde__io_write_all(io, home->lock, pid, strlen(pid), 0);
+}
+
 static int try_lock(struct sde__home *home, bool *current, struct sde_error *error)
 {
 	const struct sde__io *io = home->io;
-	char pid[24];
 	int fd, ret;
 
 	*current = false;
@@ -554,9 +571,7 @@ static int try_lock(struct sde__home *home, bool *current, struct sde_error *err
 		return ret;
 	}
 	home->lock = fd;
-	/* only for the sentence above: a failure here harms nothing */
-	snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
-	sde__io_write_all(io, fd, pid, strlen(pid), 0);
+	sign_lock(home);
 	return 0;
 }
 
