@@ -17,8 +17,12 @@ struct entry_ctx {
 	int which;
 };
 
-/* The chunk a name belongs to: exactly as shard.h writes names, or not at all. */
-static bool parse_name(const struct sde__home *home, int which, const char *name, uint64_t *index)
+/*
+ * The chunk a name belongs to, and in format 2 the inner chunk: exactly as shard.h
+ * writes names, or not at all.
+ */
+static bool parse_name(const struct sde__home *home, int which, const char *name, uint64_t *index,
+		       uint64_t *inner_out)
 {
 	char again[SDE__SHARD_NAME_SIZE];
 	uint64_t inner = 0;
@@ -36,6 +40,7 @@ static bool parse_name(const struct sde__home *home, int which, const char *name
 	} else {
 		sde__shard_name(again, *index);
 	}
+	*inner_out = inner;
 	return !*end && !strcmp(again, name);
 }
 
@@ -43,11 +48,13 @@ static int list_entry(void *ctx, const char *name)
 {
 	const struct entry_ctx *c = ctx;
 	struct sde__chunk_list *list = c->list;
-	uint64_t index;
+	uint64_t index, inner;
 	size_t *count = &list->stray[c->which].count, *room = &list->stray[c->which].room;
 
-	if (parse_name(list->home, c->which, name, &index) && index < list->chunks) {
-		list->seen[index / 8] = (unsigned char)(list->seen[index / 8] | 1u << index % 8);
+	if (parse_name(list->home, c->which, name, &index, &inner) && index < list->chunks) {
+		if (index < list->bits)
+			list->seen[index / 8] = (unsigned char)(list->seen[index / 8] |
+								1u << index % 8);
 		return 0;
 	}
 	if (*count == *room) {
@@ -68,6 +75,30 @@ static int directory(const struct sde__home *home, int which)
 	return which == SIDES ? home->side : home->shards;
 }
 
+static int count_name(void *ctx, const char *name)
+{
+	uint64_t *count = ctx;
+
+	(void)name;
+	++*count;
+	return 0;
+}
+
+/*
+ * How many bits there need to be: of more chunks than there are names one is missing,
+ * and the first missing one has at most that number. (What the metadata says is not
+ * enough to allocate by.)
+ */
+static int measure(struct sde__chunk_list *list)
+{
+	const struct sde__home *home = list->home;
+	uint64_t names = 0;
+	const int ret = home->io->list(home->io->ctx, directory(home, CHUNKS), count_name, &names);
+
+	list->bits = names + 1 < list->chunks ? names + 1 : list->chunks;
+	return ret;
+}
+
 int sde__chunk_list_read(struct sde__chunk_list *list, const struct sde__home *home,
 			 uint64_t chunks, struct sde_error *error)
 {
@@ -76,7 +107,10 @@ int sde__chunk_list_read(struct sde__chunk_list *list, const struct sde__home *h
 	memset(list, 0, sizeof(*list));
 	list->home = home;
 	list->chunks = chunks;
-	list->seen = calloc(1, (size_t)(chunks / 8 + 1));
+	ret = measure(list);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot list the chunks of '%s'", home->path);
+	list->seen = calloc(1, (size_t)(list->bits / 8 + 1));
 	if (!list->seen)
 		return sde__fail(error, -ENOMEM, "out of memory");
 	for (int which = CHUNKS; which <= (home->format == 2 ? SIDES : CHUNKS) && !ret; which++) {
@@ -91,21 +125,15 @@ int sde__chunk_list_check(const struct sde__chunk_list *list,
 			  const struct sde__geometry *geometry, struct sde_error *error)
 {
 	const struct sde__home *home = list->home;
-	uint64_t files, bytes;
 	int ret;
 
-	for (uint64_t i = 0; i < list->chunks; i++) {
+	for (uint64_t i = 0; i < list->bits; i++) {
 		if (!(list->seen[i / 8] >> i % 8 & 1))
 			return sde__fail(error, SDE_E_HOLE, "'%s/data/%s%" PRIu64 "' is missing",
 					 home->path, home->format == 2 ? "0.0." : "c/0/0/", i);
-		if (home->format != 2)
-			continue;
-		ret = sde__shard_stat(home, geometry, i, &files, &bytes, error);
+		ret = home->format == 2 ? sde__shard_is_whole(home, geometry, i, error) : 0;
 		if (ret)
 			return ret;
-		if (files < sde__shard_files(home, geometry))
-			return sde__fail(error, SDE_E_HOLE, "a file '%s/data/0.*.%" PRIu64 "' is missing",
-					 home->path, i);
 	}
 	return 0;
 }
@@ -113,11 +141,11 @@ int sde__chunk_list_check(const struct sde__chunk_list *list,
 static bool is_leftover(const struct sde__home *home, int which, const char *name, uint64_t chunks)
 {
 	const size_t n = strlen(name);
-	uint64_t index;
+	uint64_t index, inner;
 
 	if (n > 4 && !strcmp(name + n - 4, ".tmp"))
 		return true;
-	return parse_name(home, which, name, &index) && index >= chunks;
+	return parse_name(home, which, name, &index, &inner) && index >= chunks;
 }
 
 int sde__chunk_list_clean(const struct sde__chunk_list *list, uint64_t chunks,
@@ -154,18 +182,79 @@ void sde__chunk_list_free(struct sde__chunk_list *list)
 	memset(list, 0, sizeof(*list));
 }
 
+/* ------------------------------------------------------------------------
+ * Files counted: by what is there, not by what the metadata says
+ */
+
+struct count {
+	const struct sde__home *home;
+	uint64_t chunks, inner_files;
+	uint64_t *files, *bytes;
+	struct sde_error *error;
+};
+
+static int count_file(void *ctx, const char *name)
+{
+	const struct count *c = ctx;
+	const struct sde__io *io = c->home->io;
+	struct sde__stat st;
+	uint64_t index, inner;
+	int ret;
+
+	if (!parse_name(c->home, CHUNKS, name, &index, &inner) || index >= c->chunks ||
+	    inner >= c->inner_files)
+		return 0;
+	ret = io->stat_at(io->ctx, c->home->shards, name, &st);
+	if (ret == -ENOENT)
+		return 0;	/* a truncate is at work */
+	if (ret)
+		return sde__fail_why(c->error, ret, "cannot stat chunk '%s' of '%s'", name,
+				     c->home->path);
+	++*c->files;
+	*c->bytes += st.size;
+	return 0;
+}
+
 int sde__chunk_list_count(const struct sde__home *home, const struct sde__geometry *geometry,
 			  uint64_t chunks, uint64_t *files, uint64_t *bytes,
 			  struct sde_error *error)
 {
-	uint64_t f, b;
-	int ret = 0;
+	struct sde_error why = { 0 };
+	struct count c = { home, chunks, sde__shard_files(home, geometry), files, bytes, &why };
+	int ret;
 
 	*files = *bytes = 0;
-	for (uint64_t i = 0; i < chunks && !ret; i++) {
-		ret = sde__shard_stat(home, geometry, i, &f, &b, error);
-		*files += f;
-		*bytes += b;
-	}
-	return ret;
+	ret = home->io->list(home->io->ctx, home->shards, count_file, &c);
+	if (ret && why.code)
+		return sde__fail(error, ret, "%s", why.text);
+	return ret ? sde__fail_why(error, ret, "cannot list the chunks of '%s'", home->path) : 0;
+}
+
+struct search {
+	const struct sde__home *home;
+	uint64_t from, found;
+};
+
+static int search_name(void *ctx, const char *name)
+{
+	struct search *s = ctx;
+	uint64_t index, inner;
+	const int which = s->home->format == 2 ? SIDES : CHUNKS;
+
+	if (parse_name(s->home, which, name, &index, &inner) && index >= s->from &&
+	    index < s->found)
+		s->found = index;
+	return 0;
+}
+
+int sde__chunk_list_next(const struct sde__home *home, uint64_t from, uint64_t *next,
+			 struct sde_error *error)
+{
+	struct search s = { home, from, UINT64_MAX };
+	const int ret = home->io->list(home->io->ctx,
+				       directory(home, home->format == 2 ? SIDES : CHUNKS),
+				       search_name, &s);
+
+	*next = s.found;
+	return ret ? sde__fail_why(error, ret, "cannot list the chunks of '%s'", home->path) : 0;
 }

@@ -10,7 +10,8 @@
 
 struct sde__chunk_list {
 	const struct sde__home *home;
-	uint64_t chunks;	/* that the store has */
+	uint64_t chunks;	/* that the store has, if its metadata tells the truth */
+	uint64_t bits;		/* of them, as many as matter: at most one more than names */
 	unsigned char *seen;	/* a bit a chunk */
 	struct {
 		char **name;
@@ -35,9 +36,13 @@ int sde__chunk_list_clean(const struct sde__chunk_list *list, uint64_t chunks,
 
 void sde__chunk_list_free(struct sde__chunk_list *list);
 
-/* Number and bytes of the files of the first `chunks` chunks. */
+/* Number and bytes of the files that there are of the first `chunks` chunks. */
 int sde__chunk_list_count(const struct sde__home *home, const struct sde__geometry *geometry,
 			  uint64_t chunks, uint64_t *files, uint64_t *bytes,
 			  struct sde_error *error);
+
+/* The first chunk from `from` on that is there; UINT64_MAX if there is none. */
+int sde__chunk_list_next(const struct sde__home *home, uint64_t from, uint64_t *next,
+			 struct sde_error *error);
 
 #endif

@@ -398,25 +398,22 @@ int sde__shard_sync(const struct sde__home *home, const struct sde__geometry *ge
 	return ret ? sde__fail_why(error, ret, "cannot sync chunk '%s' of '%s'", name, home->path) : 0;
 }
 
-int sde__shard_stat(const struct sde__home *home, const struct sde__geometry *geometry,
-		    uint64_t index, uint64_t *files, uint64_t *bytes, struct sde_error *error)
+int sde__shard_is_whole(const struct sde__home *home, const struct sde__geometry *geometry,
+			uint64_t index, struct sde_error *error)
 {
 	char name[SDE__SHARD_NAME_SIZE];
 	struct sde__stat st;
+	int ret;
 
-	*files = *bytes = 0;
 	for (uint64_t i = 0; i < sde__shard_files(home, geometry); i++) {
-		int ret;
-
 		file_name(name, home, i, index);
 		ret = home->io->stat_at(home->io->ctx, home->shards, name, &st);
 		if (ret == -ENOENT)
-			continue;
+			return sde__fail(error, SDE_E_HOLE, "'%.200s/data/%s%s' is missing", home->path,
+					 home->format == 2 ? "" : "c/0/0/", name);
 		if (ret)
 			return sde__fail_why(error, ret, "cannot stat chunk '%s' of '%s'", name,
 					     home->path);
-		++*files;
-		*bytes += st.size;
 	}
 	return 0;
 }

@@ -89,9 +89,9 @@ int sde__shard_sync(const struct sde__home *home, const struct sde__geometry *ge
 /* How many files of data a chunk is: 1, or in format 2 one an inner chunk. */
 uint64_t sde__shard_files(const struct sde__home *home, const struct sde__geometry *geometry);
 
-/* Number and bytes of those that are there. */
-int sde__shard_stat(const struct sde__home *home, const struct sde__geometry *geometry,
-		    uint64_t index, uint64_t *files, uint64_t *bytes, struct sde_error *error);
+/* Are all of them there? SDE_E_HOLE names the first that is missing. */
+int sde__shard_is_whole(const struct sde__home *home, const struct sde__geometry *geometry,
+			uint64_t index, struct sde_error *error);
 
 /* Remove chunk `index`; what is not there is fine. */
 int sde__shard_remove(const struct sde__home *home, const struct sde__geometry *geometry,
