@@ -554,7 +554,8 @@ const char *sde_storage_time_units(const struct sde_storage *storage);
  * and all; when it returns non-zero, verify stops with -ECANCELED. `damage`
  * (may be NULL) is called for each chunk that is missing or damaged with its
  * first snapshot, their number, the code and the sentence; verify then goes on,
- * and returns the first damage's code in the end. Any thread.
+ * and returns the first damage's code in the end. (Where more than 64 chunks in a
+ * row are missing, the rest of them is told at once.) Any thread.
  */
 struct sde_verify {
 	int (*progress)(void *ctx, uint64_t done, uint64_t all);

@@ -309,6 +309,21 @@ size_t sde__codec_bound(const struct sde__codec *codec, size_t raw_size)
 	       (codec->checksum ? CHECKSUM_BYTES : 0);
 }
 
+/* The length of a match that its token says, before any byte that lengthens it. */
+#define LZ4_TOKEN_MATCH 19
+
+size_t sde__codec_most(const struct sde__codec *codec, size_t size)
+{
+	size_t most;
+
+	if (codec->id == SDE_CODEC_NONE)
+		return size;
+	if (__builtin_mul_overflow(size, 255, &most) ||
+	    __builtin_add_overflow(most, LZ4_TOKEN_MATCH, &most))
+		return SIZE_MAX;
+	return most;
+}
+
 int sde__codec_encode(const struct sde__codec *codec, const void *raw, size_t raw_size,
 		      void *out, size_t *out_size)
 {

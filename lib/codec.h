@@ -30,6 +30,13 @@ size_t sde__codec_limit(const struct sde__codec *codec);
 /* The room encode needs for raw_size bytes. */
 size_t sde__codec_bound(const struct sde__codec *codec, size_t raw_size);
 
+/*
+ * The most raw bytes that `size` encoded ones can be: 255 times as many, for a byte of
+ * an LZ4 block lengthens a match by at most that (and Blosc adds to the encoded ones
+ * only).
+ */
+size_t sde__codec_most(const struct sde__codec *codec, size_t size);
+
 /* out has sde__codec_bound bytes. SDE_E_CODEC, -ENOMEM. */
 int sde__codec_encode(const struct sde__codec *codec, const void *raw,
 		      size_t raw_size, void *out, size_t *out_size);

@@ -9,6 +9,7 @@
 #include "gather.h"
 #include "reader.h"
 #include "series.h"
+#include "shard.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -17,22 +18,13 @@
 
 #define NO_CHUNK UINT64_MAX
 
-int sde__cursor_init(struct sde__cursor *cursor, struct sde__reader *reader,
-		     struct sde_error *error)
+void sde__cursor_init(struct sde__cursor *cursor, struct sde__reader *reader)
 {
-	const uint64_t inner = sde__inner_count(&reader->metadata.geometry);
-
 	memset(cursor, 0, sizeof(*cursor));
 	cursor->reader = reader;
 	cursor->chunk = NO_CHUNK;
 	sde__shard_reader_init(&cursor->file, &reader->home, &reader->metadata.geometry,
 			       &reader->codec);
-	cursor->inner = calloc((size_t)inner, sizeof(*cursor->inner));
-	cursor->have = calloc((size_t)inner, sizeof(*cursor->have));
-	if (cursor->inner && cursor->have)
-		return 0;
-	sde__cursor_free(cursor);
-	return sde__fail(error, -ENOMEM, "out of memory");
 }
 
 void sde__cursor_free(struct sde__cursor *cursor)
@@ -116,7 +108,8 @@ static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 		return 0;
 	cursor->chunk = NO_CHUNK;
 	cursor->indexed = cursor->sided = false;
-	memset(cursor->have, 0, (size_t)cursor->file.inner_count * sizeof(*cursor->have));
+	if (cursor->have)
+		memset(cursor->have, 0, (size_t)cursor->file.inner_count * sizeof(*cursor->have));
 	ret = sde__shard_reader_open(&cursor->file, chunk, reader->run, &why);
 	/* the root had the new epoch before the file: see below whether it is so */
 	if (!ret && cursor->file.side.epoch > reader->metadata.epoch)
@@ -133,28 +126,68 @@ static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 	return 0;
 }
 
-static int need_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error)
+/*
+ * The index, and room for a pointer to each inner chunk: 9 bytes, where a file was
+ * seen that has 16 for each, or in format 2 a file for each.
+ */
+static int need_index(struct sde__cursor *cursor, struct sde_error *error)
 {
-	struct sde_error why = { 0 };
+	const struct sde__reader *reader = cursor->reader;
+	const size_t count = (size_t)cursor->file.inner_count;
 	int ret = 0;
 
-	if (cursor->have[inner])
-		return 0;
 	if (!cursor->indexed)
 		ret = sde__shard_reader_index(&cursor->file, error);
 	if (ret)
 		return ret;
 	cursor->indexed = true;
+	if (cursor->have)
+		return 0;
+	if (reader->home.format == 2)
+		ret = sde__shard_is_whole(&reader->home, &cursor->file.geometry, cursor->chunk, error);
+	if (ret)
+		return ret;
+	cursor->inner = calloc(count, sizeof(*cursor->inner));
+	cursor->have = cursor->inner ? calloc(count, sizeof(*cursor->have)) : NULL;
+	if (cursor->have)
+		return 0;
+	free(cursor->inner);
+	cursor->inner = NULL;
+	return sde__fail(error, -ENOMEM, "out of memory");
+}
+
+static int decode_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error)
+{
+	int ret;
+
+	/* the bytes first: they tell whether there can be as many as will be allocated */
+	ret = sde__shard_reader_fetch(&cursor->file, inner, error);
+	if (ret)
+		return ret;
 	if (!cursor->inner[inner])
 		cursor->inner[inner] = malloc(sde__inner_bytes(&cursor->file.geometry));
 	if (!cursor->inner[inner])
 		return sde__fail(error, -ENOMEM, "out of memory");
-	ret = sde__shard_reader_inner(&cursor->file, inner, cursor->inner[inner], &why);
+	return sde__shard_reader_decode(&cursor->file, inner, cursor->inner[inner], error);
+}
+
+static int need_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error)
+{
+	struct sde_error why = { 0 };
+	int ret;
+
+	if (cursor->have && cursor->have[inner])
+		return 0;
+	ret = need_index(cursor, &why);
+	if (!ret)
+		ret = decode_inner(cursor, inner, &why);
 	/* a file of its own may be of a later epoch than the side table */
 	if (cursor->reader->home.format == 2 && is_stale(cursor->reader, error))
 		return SDE_E_STALE;
-	cursor->have[inner] = !ret;
-	return ret ? sde__fail(error, ret, "%s", why.text) : 0;
+	if (ret)
+		return sde__fail(error, ret, "%s", why.text);
+	cursor->have[inner] = true;
+	return 0;
 }
 
 static int need_side(struct sde__cursor *cursor, struct sde_error *error)

@@ -48,9 +48,7 @@ static int dataset_read(void *self, const struct sde__range *range, void *out,
 		pthread_mutex_unlock(&dataset->lock);
 		return ret;
 	}
-	ret = sde__cursor_init(&own, dataset->reader, error);
-	if (ret)
-		return ret;
+	sde__cursor_init(&own, dataset->reader);
 	ret = read_with(&own, dataset->which, range, out, strides, error);
 	sde__cursor_free(&own);
 	return ret;
@@ -187,10 +185,10 @@ int sde__dataset_new(struct sde_array **out, struct sde__reader *reader, enum sd
 	pthread_mutex_init(&dataset->lock, NULL);
 	dataset->reader = sde__reader_ref(reader);
 	dataset->which = which;
-	ret = sde__cursor_init(&dataset->cursor, reader, error);
-	if (!ret && which == SDE__DATASET_DATA)
+	sde__cursor_init(&dataset->cursor, reader);
+	if (which == SDE__DATASET_DATA)
 		ret = sde__array_new(out, &source, dataset, g->dtype, 3, data_shape);
-	else if (!ret)
+	else
 		ret = sde__array_new(out, &source, dataset,
 				     which == SDE__DATASET_TIME ? SDE_FLOAT64 : SDE_INT64, 1,
 				     &reader->snapshots);

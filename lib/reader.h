@@ -71,12 +71,11 @@ struct sde__cursor {
 	uint64_t chunk;			/* UINT64_MAX: no file is open */
 	bool indexed, sided;		/* the file's index, its side table are read */
 	void **inner;			/* [W / n] decoded, or stale memory to reuse */
-	bool *have;
+	bool *have;			/* both NULL before an inner chunk was read */
 	unsigned char *payload;		/* one slot's */
 };
 
-int sde__cursor_init(struct sde__cursor *cursor, struct sde__reader *reader,
-		     struct sde_error *error);
+void sde__cursor_init(struct sde__cursor *cursor, struct sde__reader *reader);
 void sde__cursor_free(struct sde__cursor *cursor);
 
 /* Selections along one axis: start, start + step, ..., count of them. */

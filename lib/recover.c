@@ -138,8 +138,7 @@ int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
 		ret = sde__chunk_list_read(&list, &reader->home, (reader->filed + size - 1) / size, error);
 	if (!ret)
 		ret = sde__chunk_list_check(&list, &config->layout.geometry, error);
-	if (!ret)
-		ret = sde__cursor_init(&r.cursor, reader, error);
+	sde__cursor_init(&r.cursor, reader);
 	/* also when nothing was in the ring: a publish may have died between two
 	 * documents */
 	if (!ret)

@@ -154,16 +154,21 @@ int sde__shard_reader_index(struct sde__shard_reader *reader, struct sde_error *
 	return check_table(reader, reader->size - bytes, error);
 }
 
-/* Room for `size` encoded bytes, which are no more than a codec can make. */
+/* Room for `size` encoded bytes: neither more nor fewer than a codec can make. */
 static int reserve(struct sde__shard_reader *reader, uint64_t inner, uint64_t size,
 		   struct sde_error *error)
 {
-	const size_t bound = sde__codec_bound(&reader->codec, sde__inner_bytes(&reader->geometry));
+	const size_t raw = sde__inner_bytes(&reader->geometry);
+	const size_t bound = sde__codec_bound(&reader->codec, raw);
 
 	if (size > bound)
 		return sde__fail(error, SDE_E_CORRUPT,
 				 "'%s': inner chunk %" PRIu64 " has %" PRIu64 " bytes, more than %zu",
 				 reader->place, inner, size, bound);
+	if (sde__codec_most(&reader->codec, (size_t)size) < raw)
+		return sde__fail(error, SDE_E_CORRUPT,
+				 "'%s': inner chunk %" PRIu64 " has %" PRIu64 " bytes, too few for %zu",
+				 reader->place, inner, size, raw);
 	if (reader->encoded_room >= size)
 		return 0;
 	free(reader->encoded);
@@ -223,21 +228,31 @@ static int fetch_v2(struct sde__shard_reader *reader, uint64_t inner, uint64_t *
 	return ret;
 }
 
+int sde__shard_reader_fetch(struct sde__shard_reader *reader, uint64_t inner,
+			    struct sde_error *error)
+{
+	return reader->home->format == 2 ? fetch_v2(reader, inner, &reader->encoded_size, error) :
+	       fetch_v3(reader, inner, &reader->encoded_size, error);
+}
+
+int sde__shard_reader_decode(struct sde__shard_reader *reader, uint64_t inner, void *raw,
+			     struct sde_error *error)
+{
+	struct sde_error why = { 0 };
+	const int ret = sde__codec_decode(&reader->codec, reader->encoded,
+					  (size_t)reader->encoded_size, raw,
+					  sde__inner_bytes(&reader->geometry), &why);
+
+	return ret ? sde__fail(error, ret, "'%s': inner chunk %" PRIu64 ": %s", reader->place, inner,
+			       why.text) : 0;
+}
+
 int sde__shard_reader_inner(struct sde__shard_reader *reader, uint64_t inner, void *raw,
 			    struct sde_error *error)
 {
-	struct sde_error why = { 0 };
-	uint64_t size = 0;
-	int ret;
+	const int ret = sde__shard_reader_fetch(reader, inner, error);
 
-	ret = reader->home->format == 2 ? fetch_v2(reader, inner, &size, error) :
-	      fetch_v3(reader, inner, &size, error);
-	if (ret)
-		return ret;
-	ret = sde__codec_decode(&reader->codec, reader->encoded, (size_t)size, raw,
-				sde__inner_bytes(&reader->geometry), &why);
-	return ret ? sde__fail(error, ret, "'%s': inner chunk %" PRIu64 ": %s", reader->place, inner,
-			       why.text) : 0;
+	return ret ? ret : sde__shard_reader_decode(reader, inner, raw, error);
 }
 
 int sde__shard_reader_side(struct sde__shard_reader *reader, struct sde_error *error)

@@ -29,6 +29,7 @@ struct sde__shard_reader {
 	struct sde__side side;		/* its head; all of it after read_side */
 	unsigned char *encoded;		/* scratch */
 	size_t encoded_room;
+	uint64_t encoded_size;		/* what fetch has read */
 };
 
 /* A reader without a file; geometry and codec are the store's. */
@@ -47,8 +48,13 @@ int sde__shard_reader_index(struct sde__shard_reader *reader, struct sde_error *
 
 /*
  * Decode inner chunk `inner` into raw, sde__inner_bytes long. After _index.
- * SDE_E_HOLE for a missing file of format 2.
+ * SDE_E_HOLE for a missing file of format 2. In two steps, for who has no raw yet:
+ * fetch makes sure that the file has bytes enough for as many.
  */
+int sde__shard_reader_fetch(struct sde__shard_reader *reader, uint64_t inner,
+			    struct sde_error *error);
+int sde__shard_reader_decode(struct sde__shard_reader *reader, uint64_t inner, void *raw,
+			     struct sde_error *error);
 int sde__shard_reader_inner(struct sde__shard_reader *reader, uint64_t inner, void *raw,
 			    struct sde_error *error);
 

@@ -380,10 +380,9 @@ int sde__zarr_refill(struct sde__zarr *z, struct sde__reader *reader, uint64_t s
 
 	if (snapshots % sde__zarr_chunk_size(z) == 0)
 		return 0;
-	ret = sde__cursor_init(&cursor, reader, error);
-	if (!ret)
-		ret = sde__reader_slots(&cursor, chunk, snapshots % sde__zarr_chunk_size(z), &z->config.layout,
-					sde__ring_slot(z->ring, chunk * sde__zarr_chunk_size(z)), error);
+	sde__cursor_init(&cursor, reader);
+	ret = sde__reader_slots(&cursor, chunk, snapshots % sde__zarr_chunk_size(z), &z->config.layout,
+				sde__ring_slot(z->ring, chunk * sde__zarr_chunk_size(z)), error);
 	sde__cursor_free(&cursor);
 	return ret;
 }

@@ -5,6 +5,7 @@
 #endif
 #include "zarr_storage.h"
 
+#include "chunk_list.h"
 #include "dataset.h"
 #include "series.h"
 
@@ -47,9 +48,8 @@ int sde__zarr_view_moment(struct sde__reader *reader, uint64_t index, double *ti
 	uint64_t bits[2];
 	int ret;
 
-	ret = sde__cursor_init(&cursor, reader, error);
-	if (!ret)
-		ret = sde__reader_column(&cursor, SDE__COLUMN_TIME, &one, &bits[0], 8, error);
+	sde__cursor_init(&cursor, reader);
+	ret = sde__reader_column(&cursor, SDE__COLUMN_TIME, &one, &bits[0], 8, error);
 	if (!ret)
 		ret = sde__reader_column(&cursor, SDE__COLUMN_ITERATION, &one, &bits[1], 8, error);
 	if (!ret) {
@@ -66,9 +66,8 @@ int sde__zarr_view_state(struct sde__reader *reader, uint64_t index, void *bytes
 	struct sde__cursor cursor;
 	int ret;
 
-	ret = sde__cursor_init(&cursor, reader, error);
-	if (!ret)
-		ret = sde__reader_state(&cursor, index, bytes, n, error);
+	sde__cursor_init(&cursor, reader);
+	ret = sde__reader_state(&cursor, index, bytes, n, error);
 	sde__cursor_free(&cursor);
 	return ret;
 }
@@ -135,7 +134,7 @@ static int compare_column(struct verification *v, enum sde__column column, const
 	return ret;
 }
 
-static void verify_chunk(struct verification *v, uint64_t chunk)
+static int verify_chunk(struct verification *v, uint64_t chunk)
 {
 	const struct sde__reader *reader = v->reader;
 	const uint64_t size = reader->metadata.geometry.chunk_size, first = chunk * size;
@@ -156,6 +155,39 @@ static void verify_chunk(struct verification *v, uint64_t chunk)
 				     first, published - first, &why);
 	if (ret)
 		damaged(v, first, end - first, &why);
+	return ret;
+}
+
+/*
+ * So many chunks missing one behind the other are told one by one; then all up to the
+ * next that is there, at once. For what a store says it has may be any number.
+ */
+#define MISSING_ONES 64
+
+static int skip_missing(struct verification *v, uint64_t *chunk, struct sde_error *error)
+{
+	const struct sde__reader *reader = v->reader;
+	const uint64_t size = reader->metadata.geometry.chunk_size;
+	const uint64_t chunks = (reader->filed + size - 1) / size;
+	struct sde_error why = { 0 };
+	uint64_t next;
+	int ret;
+
+	ret = sde__chunk_list_next(&reader->home, *chunk, &next, error);
+	if (ret)
+		return ret;
+	if (next > chunks)
+		next = chunks;
+	if (next > *chunk) {
+		const uint64_t first = *chunk * size;
+		const uint64_t end = next < chunks ? next * size : reader->filed;
+
+		sde__fail(&why, SDE_E_HOLE, "'%s' lacks the chunks of snapshots %" PRIu64 " to %" PRIu64,
+			  reader->home.path, first, end - 1);
+		damaged(v, first, end - first, &why);
+	}
+	*chunk = next;
+	return 0;
 }
 
 int sde__zarr_view_verify(struct sde__reader *reader, const struct sde_verify *verify,
@@ -163,18 +195,24 @@ int sde__zarr_view_verify(struct sde__reader *reader, const struct sde_verify *v
 {
 	const uint64_t size = reader->metadata.geometry.chunk_size;
 	struct verification v = { .reader = reader, .verify = verify };
-	uint64_t done;
-	int ret;
+	uint64_t done, k = 0;
+	unsigned missing = 0;
+	int ret = 0;
 
 	v.block[0] = v.block[1] = UINT64_MAX;
 	v.numbers[0] = malloc(2 * 8 * SDE__TIME_BLOCK);
 	if (!v.numbers[0])
 		return sde__fail(error, -ENOMEM, "out of memory");
 	v.numbers[1] = v.numbers[0] + SDE__TIME_BLOCK;
-	ret = sde__cursor_init(&v.cursor, reader, error);
-	for (uint64_t k = 0; k * size < reader->filed && !ret; k++) {
-		verify_chunk(&v, k);
-		done = (k + 1) * size < reader->filed ? (k + 1) * size : reader->filed;
+	sde__cursor_init(&v.cursor, reader);
+	while (k < (reader->filed + size - 1) / size && !ret) {
+		missing = verify_chunk(&v, k) == SDE_E_HOLE ? missing + 1 : 0;
+		k++;
+		if (missing >= MISSING_ONES)
+			ret = skip_missing(&v, &k, error);
+		if (ret)
+			break;
+		done = k * size < reader->filed ? k * size : reader->filed;
 		if (verify->progress && verify->progress(verify->ctx, done, reader->filed))
 			ret = sde__fail(error, -ECANCELED, "verification was stopped");
 	}

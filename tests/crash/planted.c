@@ -298,7 +298,6 @@ static void resume_it(struct outcome *o)
 	struct sde_error error = { 0 };
 
 	options.chunk_size = options.trajectories_per_chunk = options.state_capacity = 0;
-	options.sync = SDE_SYNC_DEFAULT;
 	if (failed(o, sde_zarr_storage_resume(&storage, PLANTED_STORE, &options, &error), &error))
 		return;
 	storage_failed(o, storage, sde_storage_info(storage, &info));
