@@ -274,7 +274,7 @@ uint64_t exercise_budget(struct memory_io *fs)
 
 void exercise_read(struct memory_io *fs, const struct exercise *exercise)
 {
-	const struct sde__zarr_hooks hooks = { &fs->io, true };
+	const struct sde__zarr_hooks hooks = { .io = &fs->io, .synchronous = true };
 	struct sde_open_options options = SDE_OPEN_OPTIONS_INIT;
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;
@@ -379,7 +379,7 @@ static int go_on(struct sde_storage *storage, uint64_t *snapshots)
 
 void exercise_look(struct memory_io *fs, uint64_t snapshots)
 {
-	const struct sde__zarr_hooks hooks = { &fs->io, true };
+	const struct sde__zarr_hooks hooks = { .io = &fs->io, .synchronous = true };
 	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;
@@ -400,7 +400,7 @@ void exercise_look(struct memory_io *fs, uint64_t snapshots)
 
 int exercise_resume(struct memory_io *fs, const struct exercise *exercise, uint64_t *snapshots)
 {
-	const struct sde__zarr_hooks hooks = { &fs->io, true };
+	const struct sde__zarr_hooks hooks = { .io = &fs->io, .synchronous = true };
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;

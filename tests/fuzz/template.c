@@ -96,7 +96,7 @@ static void store(struct sde_storage *storage, const struct plan *plan, uint64_t
 static void make(struct template *t, const struct plan *plan)
 {
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
-	struct sde__zarr_hooks hooks = { NULL, true };
+	struct sde__zarr_hooks hooks = { .synchronous = true };
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;
 	struct memory_io fs;
@@ -141,7 +141,7 @@ static void make(struct template *t, const struct plan *plan)
 static uint64_t count_published(const struct template *t)
 {
 	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
-	struct sde__zarr_hooks hooks = { NULL, true };
+	struct sde__zarr_hooks hooks = { .synchronous = true };
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;
 	struct memory_io fs;
