@@ -225,6 +225,18 @@ enum sde_sigbus_guard {
 };
 
 /*
+ * What to read where a chunk file, or a part of it, is missing or damaged. NaN: data
+ * are NaN there, in whole inner chunks, and what was filled is listed by
+ * sde_array_holes. Times and iteration numbers, which a store keeps twice, are taken
+ * from the other place, and are NaN and -1 where both are gone.
+ */
+enum sde_hole {
+	SDE_HOLE_DEFAULT = 0,	/* error */
+	SDE_HOLE_ERROR = 1,	/* SDE_E_HOLE or SDE_E_CORRUPT, from reads that touch it */
+	SDE_HOLE_NAN = 2
+};
+
+/*
  * Options of sde_zarr_storage_create and sde_zarr_storage_resume. Begin with
  * SDE_ZARR_OPTIONS_INIT; a zero means the default, for every field. NULL in
  * place of the whole struct means all defaults. Bytes beyond what this library
@@ -315,9 +327,58 @@ struct sde_open_options {
 	enum sde_ring ring;
 	sde_log_function *log;
 	void *log_ctx;
+	enum sde_hole on_hole;	/* Zarr stores only */
 };
 #define SDE_OPEN_OPTIONS_INIT \
-	{ sizeof(struct sde_open_options), SDE_RING_DEFAULT, NULL, NULL }
+	{ sizeof(struct sde_open_options), SDE_RING_DEFAULT, NULL, NULL, SDE_HOLE_DEFAULT }
+
+/* ------------------------------------------------------------------------
+ * Damage
+ */
+
+/* What is wrong with a file. */
+enum sde_cause {
+	SDE_CAUSE_MISSING = 1,		/* it is not there */
+	SDE_CAUSE_TRUNCATED = 2,	/* it ends too early */
+	SDE_CAUSE_CHECKSUM = 3,		/* an inner chunk's or a block's does not hold */
+	SDE_CAUSE_DECODE = 4,		/* an inner chunk cannot be decompressed */
+	SDE_CAUSE_SIDE_TABLE = 5,	/* what a chunk file says of itself (sdestore(5)) */
+	SDE_CAUSE_INDEX = 6,		/* where its inner chunks are; also if its end is cut off */
+	SDE_CAUSE_FOREIGN = 7,		/* it is another chunk's or store's, or of another time */
+	SDE_CAUSE_DIFFERS = 8,		/* a block has other numbers than the side tables */
+	SDE_CAUSE_UNREADABLE = 9	/* the system refuses: an I/O error, mostly */
+};
+
+/* What a damage is about: bits. */
+enum sde_part {
+	SDE_PART_DATA = 1,
+	SDE_PART_TIME = 2,
+	SDE_PART_ITERATION = 4,
+	SDE_PART_STATE = 8
+};
+
+/*
+ * What one damage costs: the parts `lost` of the snapshots a, a + 1, ... b - 1, where
+ * a = snapshots[0] and b = snapshots[1] (NumPy's a:b), of data in the same way those
+ * trajectories, in all components. `restorable` parts are damaged where they were
+ * found, but the store has them elsewhere, too, and sde_zarr_storage_repair restores
+ * them. Both 0: nothing but a copy is damaged. The texts are valid during the call.
+ */
+struct sde_damage {
+	size_t size;			/* sizeof(struct sde_damage), the library's */
+	unsigned lost, restorable;	/* enum sde_part */
+	enum sde_cause cause;
+	int code;			/* what reading there returns: SDE_E_HOLE, ... */
+	uint64_t snapshots[2];
+	uint64_t trajectories[2];
+	const char *file;
+	const char *text;		/* a sentence */
+};
+
+typedef void sde_damage_function(void *ctx, const struct sde_damage *damage);
+
+/* A word for a cause: "missing", "side table". Never NULL; static. */
+const char *sde_cause_name(enum sde_cause cause);
 
 /* ------------------------------------------------------------------------
  * Storages
@@ -394,8 +455,8 @@ int sde_numpy_storage_create(struct sde_storage **out,
  * iteration (ours, or PySDE's): a storage of kind "numpy".
  *
  * -ENOENT, SDE_E_NOT_STORE, SDE_E_CORRUPT, SDE_E_VERSION. A chunk file that is
- * missing is found when it is read (SDE_E_HOLE), or by sde_storage_verify; only
- * the incomplete last one is looked at here.
+ * missing or damaged does not matter here: it is found when it is read (see
+ * on_hole), or by sde_storage_verify.
  */
 int sde_storage_open(struct sde_storage **out, const char *path,
 		     const struct sde_open_options *options,
@@ -554,14 +615,17 @@ const char *sde_storage_time_units(const struct sde_storage *storage);
  * and all; when it returns non-zero, verify stops with -ECANCELED. `damage`
  * (may be NULL) is called for each chunk that is missing or damaged with its
  * first snapshot, their number, the code and the sentence; verify then goes on,
- * and returns the first damage's code in the end. (Where more than 64 chunks in a
- * row are missing, the rest of them is told at once.) Any thread.
+ * and returns the first damage's code in the end. `lost` (may be NULL) is called
+ * for each part of a chunk that is damaged, with what that costs: an inner chunk, a
+ * side table, its share of a block of times. Neither ends at the first. (Where more
+ * than 64 chunks in a row are missing, the rest of them is told at once.) Any thread.
  */
 struct sde_verify {
 	int (*progress)(void *ctx, uint64_t done, uint64_t all);
 	void (*damage)(void *ctx, uint64_t first, uint64_t count, int code,
 		       const char *text);
 	void *ctx;
+	sde_damage_function *lost;
 };
 int sde_storage_verify(struct sde_storage *storage, const struct sde_verify *verify);
 
@@ -599,6 +663,18 @@ int sde_storage_close_error(struct sde_storage *storage, struct sde_error *error
 int sde_array_read(const struct sde_array *array, const uint64_t *start,
 		   const uint64_t *count, const uint64_t *step,
 		   void *out, size_t out_size);
+
+/*
+ * With on_hole NaN: what reads and maps of this handle have filled so far, in order of
+ * snapshots; neighbours with the same cause are put together. A hole is a whole inner
+ * chunk (of time and iteration: a chunk's snapshots in a block), of which a read may
+ * have touched a part only. `hole` may be NULL. Returns how many it calls it for, so
+ * 0: every value read through this handle is as it was stored; or -EINVAL, -ENOMEM.
+ * The list takes some 48 bytes for each, not more the longer a run of missing files
+ * is. What a whole store has lost, before it is read, sde_storage_verify tells.
+ * Any thread, at any time.
+ */
+int sde_array_holes(const struct sde_array *array, sde_damage_function *hole, void *ctx);
 
 /*
  * A plain pointer to the whole array: element (i, j, k) is at

@@ -185,6 +185,13 @@ int sde__array_read_strided(const struct sde_array *array, const uint64_t *start
 	return read_selection(array, start, count, step, out, SIZE_MAX, strides);
 }
 
+int sde_array_holes(const struct sde_array *array, sde_damage_function *hole, void *ctx)
+{
+	if (!array)
+		return -EINVAL;
+	return array->source->holes ? array->source->holes(array->self, hole, ctx) : 0;
+}
+
 int sde_array_map(struct sde_array *array, size_t budget, const void **base, int64_t *strides)
 {
 	struct sde_error error = { 0 };

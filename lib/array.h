@@ -20,6 +20,8 @@ struct sde__array_source {
 	int (*map)(void *self, size_t budget, const void **base, int64_t *strides,
 		   struct sde_error *error);
 	void (*release)(void *self);
+	/* As sde_array_holes; NULL: it never fills anything. */
+	int (*holes)(void *self, sde_damage_function *hole, void *ctx);
 };
 
 struct sde_array {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Does the ring speak of this store at all? */
@@ -103,9 +104,30 @@ static int attach_ring(struct sde__reader *reader, bool patient, const struct sd
 	return 0;
 }
 
-/* The snapshots in chunk files: `published`, and what was sealed behind it. */
-static int count_files(struct sde__reader *reader, struct sde_error *error)
+/* Is the open file whole? Only asked of one that a ring could stand in for. */
+static int check_whole(struct sde__shard_reader *file, struct sde_error *error)
 {
+	void *raw = malloc(sde__inner_bytes(&file->geometry));
+	int ret;
+
+	if (!raw)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = sde__shard_reader_side(file, error);
+	if (!ret)
+		ret = sde__shard_reader_index(file, error);
+	for (uint64_t i = 0; i < file->inner_count && !ret; i++)
+		ret = sde__shard_reader_inner(file, i, raw, error);
+	free(raw);
+	return ret;
+}
+
+/*
+ * The snapshots in chunk files: `published`, and what was sealed behind it. Fails if
+ * the incomplete published chunk is not there or not whole; filed is set even so.
+ */
+static int count_files(struct sde__reader *reader, bool recovering, struct sde_error *error)
+{
+	const bool careful = recovering && reader->ring;
 	const uint64_t size = reader->metadata.geometry.chunk_size;
 	const uint64_t published = reader->metadata.snapshots;
 	struct sde_error why = { 0 };
@@ -128,6 +150,11 @@ static int count_files(struct sde__reader *reader, struct sde_error *error)
 					file.place, file.side.count);
 			break;
 		}
+		if (careful && chunk == published / size && published % size) {
+			ret = check_whole(&file, &why);
+			if (ret)
+				break;
+		}
 		here = file.side.epoch == reader->metadata.epoch ? chunk * size + file.side.count : 0;
 		/* believed beyond what is published only if its checksum holds */
 		if (here > reader->filed) {
@@ -144,14 +171,33 @@ static int count_files(struct sde__reader *reader, struct sde_error *error)
 		chunk++;
 	}
 	sde__shard_reader_free(&file);
-	/* what is published must be there; what lies behind it need not */
-	if (ret && chunk == published / size && published % size)
+	/* what is published must be there; what lies behind it need not, but whether it
+	 * is there must be known */
+	if (ret && ((chunk == published / size && published % size) || !sde__is_damage(ret) ||
+		    ret == -EIO))
 		return sde__fail(error, ret, "%s", why.text);
 	return 0;
 }
 
+/*
+ * The file of the incomplete last chunk is damaged, but the ring has all of it, as it
+ * has after a save: the file is as good as not there, and is written anew by recovery.
+ */
+static bool heals(struct sde__reader *reader, uint64_t first, uint64_t upto)
+{
+	const uint64_t size = reader->metadata.geometry.chunk_size;
+	const uint64_t start = reader->metadata.snapshots / size * size;
+
+	if (first > start || upto < reader->filed)
+		return false;
+	reader->filed = start;
+	return true;
+}
+
+/* `damage` is that of the incomplete last chunk; it is cleared if the ring heals it. */
 static int find_ring(struct sde__reader *reader, int locked, bool recovering,
-		     enum sde_ring choice, const struct sde__log *log, struct sde_error *error)
+		     enum sde_ring choice, const struct sde__log *log, struct sde_error *damage,
+		     struct sde_error *error)
 {
 	const struct sde__slot_layout *l = &reader->ring->header.layout;
 	const uint64_t slots = l->segments * l->geometry.chunk_size;
@@ -174,16 +220,26 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 					"'%s/data/.ring/header' has impossible counters (ring discard goes on without it)",
 					reader->home.path);
 	}
+	if (!ret) {
+		reader->ring_first = first;
+		reader->ring_end = upto;
+	}
+	if (!ret && damage->code && heals(reader, first, upto))
+		sde__error_clear(damage);
 	if (ret || upto <= reader->filed)
 		return ret;
 	/* a writer at work has no gap, unless it truncates just now */
 	if (first > reader->filed && alive)
 		return sde__fail(error, SDE_E_STALE, "'%s' is being truncated", reader->home.path);
-	if (first > reader->filed)
+	/* counters have no checksum: only who asked to see what is left of a damaged
+	 * store is shown a ring that contradicts the files, and only if it could be */
+	if (first > reader->filed &&
+	    (recovering || !reader->fill || first - reader->filed > slots || first > upto))
 		return sde__fail(error, SDE_E_HOLE,
-				 "'%s' lacks snapshots %" PRIu64 " to %" PRIu64
+				 "'%s' lacks snapshots %" PRIu64 ":%" PRIu64
 				 " between its chunk files and its ring (ring discard goes on without the ring)",
-				 reader->home.path, reader->filed, first - 1);
+				 reader->home.path, reader->filed, first);
+	reader->ringed = first > reader->filed ? first : reader->filed;
 	reader->snapshots = upto;
 	return 0;
 }
@@ -203,16 +259,18 @@ int sde__assess(struct sde__reader *reader, bool locked_by_us, bool patient, enu
 	if (reader->home.ring >= 0 && (locked || choice != SDE_RING_DISCARD))
 		ret = attach_ring(reader, locked && patient, log, error);
 	if (!ret)
-		ret = count_files(reader, &why);
+		ret = count_files(reader, locked_by_us, &why);
 	/* a truncate may be at work on the files: look again */
 	if (why.code && locked && patient)
 		return SDE_E_STALE;
-	if (ret)
+	if (ret && !(why.code && sde__is_damage(ret)))
 		return why.code ? sde__fail(error, ret, "%s", why.text) : ret;
 	reader->state = locked ? SDE_STATE_RUNNING :
 			reader->ring || reader->ignored ? SDE_STATE_CRASHED : SDE_STATE_CLOSED;
-	reader->snapshots = reader->filed;
+	reader->snapshots = reader->ringed = reader->filed;
+	ret = 0;
 	if (reader->ring)
-		ret = find_ring(reader, locked, locked_by_us, choice, log, error);
-	return ret;
+		ret = find_ring(reader, locked, locked_by_us, choice, log, &why, error);
+	/* a reader of what is whole need not mind the rest */
+	return !ret && why.code && locked_by_us ? sde__fail(error, why.code, "%s", why.text) : ret;
 }

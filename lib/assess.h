@@ -14,7 +14,11 @@
  * chunk that is longer than the store until it has grown again.
  *
  * A gap between files and ring means that a sealed chunk file has been lost: an
- * error, because to take the prefix would lose what is in the ring as well.
+ * error, because to take the prefix would lose what is in the ring as well; to a
+ * reader that fills, a hole like others.
+ *
+ * A damaged file of the incomplete last chunk is made good by the ring, if that has all
+ * of the chunk. Else it is an error to who recovers, and to a reader a hole.
  *
  * Nothing is changed here, and it may be asked of a store that is running.
  */
@@ -24,9 +28,9 @@
 #include "reader.h"
 
 /*
- * Attach the ring and find reader->filed, snapshots, ignored, state. The reader's
- * home is entered and its metadata read. SDE_E_HOLE if the last published chunk
- * is missing. `patient`: SDE_E_STALE when a running writer's ring and the
+ * Attach the ring and find reader->filed, ringed, snapshots, ignored, state. The reader's
+ * home is entered and its metadata read. With `locked_by_us`, SDE_E_HOLE or
+ * SDE_E_CORRUPT if the incomplete last chunk is missing or damaged. `patient`: SDE_E_STALE when a running writer's ring and the
  * metadata are of different epochs, because it is truncating right now; else
  * such a ring is ignored.
  */

@@ -6,8 +6,9 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "cursor.h"
+
 #include "gather.h"
-#include "reader.h"
 #include "series.h"
 #include "shard.h"
 
@@ -16,13 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NO_CHUNK UINT64_MAX
-
 void sde__cursor_init(struct sde__cursor *cursor, struct sde__reader *reader)
 {
 	memset(cursor, 0, sizeof(*cursor));
 	cursor->reader = reader;
-	cursor->chunk = NO_CHUNK;
+	cursor->chunk = SDE__NO_CHUNK;
 	sde__shard_reader_init(&cursor->file, &reader->home, &reader->metadata.geometry,
 			       &reader->codec);
 }
@@ -54,8 +53,7 @@ static bool is_untouched(const struct sde__reader *reader)
 	return same;
 }
 
-/* Was the store truncated, or replaced, since the reader was opened? */
-static int check_stale(struct sde__reader *reader, struct sde_error *error)
+int sde__reader_check_stale(struct sde__reader *reader, struct sde_error *error)
 {
 	struct sde__metadata now = { 0 };
 	int ret;
@@ -76,7 +74,7 @@ static bool is_stale(struct sde__reader *reader, struct sde_error *error)
 {
 	struct sde_error why = { 0 };
 
-	if (check_stale(reader, &why) != SDE_E_STALE)
+	if (sde__reader_check_stale(reader, &why) != SDE_E_STALE)
 		return false;
 	sde__fail(error, SDE_E_STALE, "%s", why.text);
 	return true;
@@ -96,9 +94,8 @@ static uint64_t usable(const struct sde__cursor *cursor, uint64_t chunk)
 	return cursor->file.side.epoch == m->epoch || kept > count ? count : kept;
 }
 
-/* Open chunk `chunk`'s file, which must hold its first `count` snapshots. */
-static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
-		      struct sde_error *error)
+int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
+		     struct sde_error *error)
 {
 	struct sde__reader *reader = cursor->reader;
 	struct sde_error why = { 0 };
@@ -106,11 +103,13 @@ static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 
 	if (cursor->chunk == chunk && usable(cursor, chunk) >= count)
 		return 0;
-	cursor->chunk = NO_CHUNK;
+	cursor->chunk = SDE__NO_CHUNK;
 	cursor->indexed = cursor->sided = false;
 	if (cursor->have)
 		memset(cursor->have, 0, (size_t)cursor->file.inner_count * sizeof(*cursor->have));
 	ret = sde__shard_reader_open(&cursor->file, chunk, reader->run, &why);
+	if (!ret)
+		cursor->file.cause = SDE_CAUSE_FOREIGN;
 	/* the root had the new epoch before the file: see below whether it is so */
 	if (!ret && cursor->file.side.epoch > reader->metadata.epoch)
 		ret = sde__fail(&why, SDE_E_CORRUPT, "'%s' is of epoch %" PRIu64 ", the store of %" PRIu64,
@@ -118,7 +117,7 @@ static int open_chunk(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 	if (!ret && usable(cursor, chunk) < count)
 		ret = sde__fail(&why, SDE_E_CORRUPT, "'%s' holds %" PRIu64 " snapshots, not %" PRIu64,
 				cursor->file.place, usable(cursor, chunk), count);
-	if ((ret == SDE_E_HOLE || ret == SDE_E_CORRUPT) && is_stale(reader, error))
+	if (ret && sde__is_damage(ret) && is_stale(reader, error))
 		return SDE_E_STALE;
 	if (ret)
 		return sde__fail(error, ret, "%s", why.text);
@@ -171,7 +170,7 @@ static int decode_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_e
 	return sde__shard_reader_decode(&cursor->file, inner, cursor->inner[inner], error);
 }
 
-static int need_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error)
+int sde__cursor_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error)
 {
 	struct sde_error why = { 0 };
 	int ret;
@@ -190,7 +189,7 @@ static int need_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_err
 	return 0;
 }
 
-static int need_side(struct sde__cursor *cursor, struct sde_error *error)
+int sde__cursor_side(struct sde__cursor *cursor, struct sde_error *error)
 {
 	int ret;
 
@@ -199,6 +198,26 @@ static int need_side(struct sde__cursor *cursor, struct sde_error *error)
 	ret = sde__shard_reader_side(&cursor->file, error);
 	cursor->sided = !ret;
 	return ret;
+}
+
+void sde__reader_span(const struct sde__reader *reader, uint64_t index, uint64_t span[2])
+{
+	const uint64_t size = reader->metadata.geometry.chunk_size;
+
+	span[0] = index / size * size;
+	span[1] = reader->snapshots - span[0] < size ? reader->snapshots : span[0] + size;
+	if (reader->ringed <= span[0] || reader->ringed >= span[1])
+		return;
+	span[index < reader->ringed] = reader->ringed;
+}
+
+void sde__inner_span(const struct sde__geometry *geometry, uint64_t inner, uint64_t span[2])
+{
+	span[0] = inner * geometry->inner_width;
+	span[1] = span[0] + geometry->inner_width;
+	/* the last may be padded */
+	if (span[1] > geometry->trajectories)
+		span[1] = geometry->trajectories;
 }
 
 /* ------------------------------------------------------------------------
@@ -238,29 +257,6 @@ static void copy_inner(const struct sde__cursor *cursor, const struct part *part
 		  (int64_t)((part->first - part->chunk * g->chunk_size) * item);
 	sde__strided_copy(item, counts, part->out + (int64_t)from * part->stride[1], part->stride,
 			  source, strides);
-}
-
-static int part_from_file(struct sde__cursor *cursor, const struct part *part,
-			  struct sde_error *error)
-{
-	const struct sde__geometry *g = &cursor->file.geometry;
-	const struct sde__range *r = &part->range[1];
-	int ret;
-
-	ret = open_chunk(cursor, part->chunk, last_of(part) - part->chunk * g->chunk_size + 1, error);
-	for (uint64_t j = 0; j < r->count && !ret; ) {
-		const uint64_t inner = (r->start + j * r->step) / g->inner_width;
-		const uint64_t end = (inner + 1) * g->inner_width;
-		uint64_t n = (end - (r->start + j * r->step) + r->step - 1) / r->step;
-
-		if (n > r->count - j)
-			n = r->count - j;
-		ret = need_inner(cursor, inner, error);
-		if (!ret)
-			copy_inner(cursor, part, inner, j, n);
-		j += n;
-	}
-	return ret;
 }
 
 /* The span of a payload that the selection touches, read and copied out. */
@@ -316,12 +312,115 @@ static int part_from_ring(struct sde__cursor *cursor, const struct part *part,
 	return ret < 0 ? ret : !ret;
 }
 
+/*
+ * A part of a file is damaged: read it from the ring if that still has it (1: done), or
+ * note a hole of inner chunks inner:inner_end, or say what that costs.
+ */
+static int hole(struct sde__cursor *cursor, const struct part *part, uint64_t inner,
+		uint64_t inner_end, int code, struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	struct sde__hole hole = { .inner = inner, .inner_end = inner_end,
+				  .cause = cursor->file.cause, .code = code };
+	uint64_t span[2], trajectories[2], last[2];
+
+	if (reader->ring && part->first >= reader->ring_first && last_of(part) < reader->ring_end &&
+	    !part_from_ring(cursor, part, NULL))
+		return 1;
+	sde__reader_span(reader, part->first, span);
+	if (!reader->fill) {
+		sde__inner_span(&reader->metadata.geometry, inner, trajectories);
+		sde__inner_span(&reader->metadata.geometry, inner_end - 1, last);
+		trajectories[1] = last[1];
+		sde__damage_explain(error, "lost", span, trajectories);
+		return code;
+	}
+	hole.first = span[0];
+	hole.end = span[1];
+	if (cursor->holes && sde__holes_add(cursor->holes, &hole)) {
+		sde__error_clear(error);
+		return sde__fail(error, -ENOMEM, "out of memory");
+	}
+	sde__error_clear(error);
+	return 0;
+}
+
+/* NaN into trajectories from .. from + count of the part. */
+static void fill_part(const struct sde__cursor *cursor, const struct part *part, uint64_t from,
+		      uint64_t count)
+{
+	const uint64_t wide = SDE__SERIES_TIME_FILL;
+	const uint32_t narrow = UINT32_C(0x7fc00000);
+	const size_t item = sde__dtype_size(cursor->file.geometry.dtype);
+	const uint64_t counts[3] = { part->range[0].count, count, part->count };
+
+	sde__strided_copy(item, counts, part->out + (int64_t)from * part->stride[1], part->stride,
+			  item == 8 ? (const void *)&wide : (const void *)&narrow,
+			  (const int64_t[3]){ 0, 0, 0 });
+}
+
+/*
+ * The part's trajectories from .. from + count, which lie in one inner chunk: decoded,
+ * or NaN if that is damaged. 1: all of the part was read from the ring instead.
+ */
+static int inner_part(struct sde__cursor *cursor, const struct part *part, uint64_t inner,
+		      uint64_t from, uint64_t count, struct sde_error *error)
+{
+	struct sde_error why = { 0 };
+	int ret;
+
+	ret = sde__cursor_inner(cursor, inner, &why);
+	if (!ret) {
+		copy_inner(cursor, part, inner, from, count);
+		return 0;
+	}
+	if (sde__is_damage(ret))
+		ret = hole(cursor, part, inner, inner + 1, ret, &why);
+	if (ret < 0)
+		return sde__fail(error, ret, "%s", why.text);
+	if (!ret)
+		fill_part(cursor, part, from, count);
+	return ret;
+}
+
+static int part_from_file(struct sde__cursor *cursor, const struct part *part,
+			  struct sde_error *error)
+{
+	const struct sde__geometry *g = &cursor->file.geometry;
+	const struct sde__range *r = &part->range[1];
+	struct sde_error why = { 0 };
+	int ret;
+
+	ret = sde__cursor_open(cursor, part->chunk, last_of(part) - part->chunk * g->chunk_size + 1,
+			       &why);
+	if (ret && sde__is_damage(ret)) {
+		ret = hole(cursor, part, 0, cursor->file.inner_count, ret, &why);
+		if (!ret)
+			fill_part(cursor, part, 0, r->count);
+		if (ret >= 0)
+			return 0;
+	}
+	if (ret)
+		return sde__fail(error, ret, "%s", why.text);
+	for (uint64_t j = 0; j < r->count && !ret; ) {
+		const uint64_t inner = (r->start + j * r->step) / g->inner_width;
+		const uint64_t end = (inner + 1) * g->inner_width;
+		uint64_t n = (end - (r->start + j * r->step) + r->step - 1) / r->step;
+
+		if (n > r->count - j)
+			n = r->count - j;
+		ret = inner_part(cursor, part, inner, j, n, error);
+		j += n;
+	}
+	return ret > 0 ? 0 : ret;
+}
+
 static int read_part(struct sde__cursor *cursor, const struct part *part, struct sde_error *error)
 {
 	const struct sde__reader *reader = cursor->reader;
 	int ret = 1;
 
-	if (reader->ring && last_of(part) >= reader->filed)
+	if (reader->ring && last_of(part) >= reader->ringed)
 		ret = part_from_ring(cursor, part, error);
 	return ret == 1 ? part_from_file(cursor, part, error) : ret;
 }
@@ -329,8 +428,10 @@ static int read_part(struct sde__cursor *cursor, const struct part *part, struct
 int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3], void *out,
 		     const int64_t strides[3], struct sde_error *error)
 {
-	const struct sde__geometry *g = &cursor->reader->metadata.geometry;
+	const struct sde__reader *reader = cursor->reader;
+	const struct sde__geometry *g = &reader->metadata.geometry;
 	struct part part = { .range = range };
+	uint64_t end;
 	int ret = 0;
 
 	memcpy(part.stride, strides, sizeof(part.stride));
@@ -339,162 +440,18 @@ int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3
 	for (uint64_t i = 0; i < range[2].count && !ret; i += part.count) {
 		part.first = range[2].start + i * range[2].step;
 		part.chunk = part.first / g->chunk_size;
-		part.count = ((part.chunk + 1) * g->chunk_size - part.first + range[2].step - 1) /
-			     range[2].step;
+		end = (part.chunk + 1) * g->chunk_size;
+		/* behind a hole the ring may begin in the middle of a chunk */
+		if (reader->ringed > reader->filed && part.first < reader->ringed &&
+		    end > reader->ringed)
+			end = reader->ringed;
+		part.count = (end - part.first + range[2].step - 1) / range[2].step;
 		if (part.count > range[2].count - i)
 			part.count = range[2].count - i;
 		part.out = (unsigned char *)out + (int64_t)i * strides[2];
 		ret = read_part(cursor, &part, error);
 	}
 	return ret;
-}
-
-/* ------------------------------------------------------------------------
- * time, iteration, state
- */
-
-static int head_from_ring(struct sde__cursor *cursor, uint64_t index, struct sde__slot_head *head,
-			  struct sde_error *error)
-{
-	const struct sde__reader *reader = cursor->reader;
-	unsigned char bytes[SDE__SLOT_STATE_OFFSET];
-	int ret;
-
-	ret = sde__ring_reader_read(reader->ring, index, 0, bytes, sizeof(bytes), error);
-	if (ret)
-		return ret;
-	ret = sde__ring_reader_intact(reader->ring, index, reader->metadata.epoch, error);
-	if (ret <= 0)
-		return ret < 0 ? ret : 1;
-	ret = sde__slot_head_read(bytes, &reader->ring->header.layout, head);
-	return ret ? sde__fail(error, ret, "the ring's slot of snapshot %" PRIu64 " is damaged",
-			       index) : 0;
-}
-
-static uint64_t bits_of(double value)
-{
-	uint64_t bits;
-
-	memcpy(&bits, &value, sizeof(bits));
-	return bits;
-}
-
-/* One number behind the published ones. */
-static int column_tail(struct sde__cursor *cursor, enum sde__column column, uint64_t index,
-		       uint64_t *out, struct sde_error *error)
-{
-	const struct sde__reader *reader = cursor->reader;
-	const uint64_t size = reader->metadata.geometry.chunk_size;
-	struct sde__slot_head head;
-	uint64_t inside;
-	int ret = 1;
-
-	if (reader->ring && index >= reader->filed)
-		ret = head_from_ring(cursor, index, &head, error);
-	if (ret < 0)
-		return ret;
-	if (!ret) {
-		*out = column == SDE__COLUMN_TIME ? bits_of(head.time) : (uint64_t)head.iteration;
-		return 0;
-	}
-	inside = index % size;
-	ret = open_chunk(cursor, index / size, inside + 1, error);
-	if (!ret)
-		ret = need_side(cursor, error);
-	if (!ret)
-		*out = column == SDE__COLUMN_TIME ? bits_of(cursor->file.side.time[inside]) :
-			(uint64_t)cursor->file.side.iteration[inside];
-	return ret;
-}
-
-int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,
-		       const struct sde__range *range, void *out, int64_t stride,
-		       struct sde_error *error)
-{
-	struct sde__reader *reader = cursor->reader;
-	const struct sde__series_files files = sde__series_files(&reader->home, column);
-	uint64_t *block, loaded = NO_CHUNK;
-	bool from_files = false;
-	int ret = 0;
-
-	block = malloc(SDE__TIME_BLOCK * sizeof(*block));
-	if (!block)
-		return sde__fail(error, -ENOMEM, "out of memory");
-	for (uint64_t i = 0; i < range->count && !ret; i++) {
-		const uint64_t index = range->start + i * range->step;
-		uint64_t number;
-
-		if (index >= reader->metadata.snapshots) {
-			ret = column_tail(cursor, column, index, &number, error);
-		} else {
-			if (index / SDE__TIME_BLOCK != loaded) {
-				loaded = index / SDE__TIME_BLOCK;
-				ret = sde__series_read_block(&files, loaded, block, error);
-			}
-			number = block[index % SDE__TIME_BLOCK];
-			from_files = true;
-		}
-		if (!ret)
-			memcpy((unsigned char *)out + (int64_t)i * stride, &number, sizeof(number));
-	}
-	free(block);
-	/* a block has no epoch of its own */
-	if (!ret && from_files)
-		ret = check_stale(reader, error);
-	return ret;
-}
-
-/* 0: done; 1: the ring no longer has it; -ERANGE. */
-static int state_from_ring(struct sde__cursor *cursor, uint64_t index, void *bytes, size_t *n,
-			   struct sde_error *error)
-{
-	const struct sde__reader *reader = cursor->reader;
-	const size_t room = *n;
-	struct sde__slot_head head;
-	int ret;
-
-	ret = head_from_ring(cursor, index, &head, error);
-	if (ret)
-		return ret;
-	*n = head.state_size;
-	if (room < head.state_size)
-		return -ERANGE;
-	ret = sde__ring_reader_read(reader->ring, index, SDE__SLOT_STATE_OFFSET, bytes,
-				    head.state_size, error);
-	if (ret)
-		return ret;
-	ret = sde__ring_reader_intact(reader->ring, index, reader->metadata.epoch, error);
-	if (ret)
-		return ret < 0 ? ret : 0;
-	*n = room;
-	return 1;
-}
-
-int sde__reader_state(struct sde__cursor *cursor, uint64_t index, void *bytes, size_t *n,
-		      struct sde_error *error)
-{
-	const struct sde__reader *reader = cursor->reader;
-	const uint64_t size = reader->metadata.geometry.chunk_size;
-	const size_t room = *n;
-	uint32_t inside;
-	int ret = 1;
-
-	if (reader->ring && index >= reader->filed)
-		ret = state_from_ring(cursor, index, bytes, n, error);
-	if (ret != 1)
-		return ret;
-	inside = (uint32_t)(index % size);
-	ret = open_chunk(cursor, index / size, (uint64_t)inside + 1, error);
-	if (!ret)
-		ret = need_side(cursor, error);
-	if (ret)
-		return ret;
-	*n = cursor->file.side.state_size[inside];
-	if (room < *n)
-		return -ERANGE;
-	if (*n)
-		memcpy(bytes, sde__side_state(&cursor->file.side, inside), *n);
-	return 0;
 }
 
 /* ------------------------------------------------------------------------
@@ -543,9 +500,9 @@ static int slots_from_file(struct sde__cursor *cursor, uint64_t chunk, uint64_t 
 	const unsigned char *state;
 	int ret;
 
-	ret = open_chunk(cursor, chunk, count, error);
+	ret = sde__cursor_open(cursor, chunk, count, error);
 	if (!ret)
-		ret = need_side(cursor, error);
+		ret = sde__cursor_side(cursor, error);
 	if (ret)
 		return ret;
 	state = side->states;
@@ -561,7 +518,7 @@ static int slots_from_file(struct sde__cursor *cursor, uint64_t chunk, uint64_t 
 		state += head.state_size;
 	}
 	for (uint64_t inner = 0; inner < cursor->file.inner_count && !ret; inner++) {
-		ret = need_inner(cursor, inner, error);
+		ret = sde__cursor_inner(cursor, inner, error);
 		if (!ret)
 			sde__scatter(&layout->geometry, cursor->inner[inner], inner, count,
 				     slots + layout->payload_offset, layout->slot_size,
@@ -591,15 +548,14 @@ int sde__reader_slots(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 
 int sde__reader_verify(struct sde__cursor *cursor, uint64_t chunk, struct sde_error *error)
 {
-	const struct sde__reader *reader = cursor->reader;
-	const uint64_t size = reader->metadata.geometry.chunk_size;
-	const uint64_t here = reader->filed - chunk * size;
+	uint64_t span[2];
 	int ret;
 
-	ret = open_chunk(cursor, chunk, here < size ? here : size, error);
+	sde__reader_span(cursor->reader, chunk * cursor->file.geometry.chunk_size, span);
+	ret = sde__cursor_open(cursor, chunk, span[1] - span[0], error);
 	if (!ret)
-		ret = need_side(cursor, error);
+		ret = sde__cursor_side(cursor, error);
 	for (uint64_t inner = 0; inner < cursor->file.inner_count && !ret; inner++)
-		ret = need_inner(cursor, inner, error);
+		ret = sde__cursor_inner(cursor, inner, error);
 	return ret;
 }

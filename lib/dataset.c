@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +19,7 @@ struct dataset {
 	enum sde__dataset which;
 	pthread_mutex_t lock;		/* guards cursor */
 	struct sde__cursor cursor;
+	struct sde__holes holes;
 	void *copy;			/* sde_array_map's, malloc'd ... */
 	void *file;			/* ... or a mapped chunk file */
 	size_t file_size;
@@ -49,6 +52,7 @@ static int dataset_read(void *self, const struct sde__range *range, void *out,
 		return ret;
 	}
 	sde__cursor_init(&own, dataset->reader);
+	own.holes = &dataset->holes;
 	ret = read_with(&own, dataset->which, range, out, strides, error);
 	sde__cursor_free(&own);
 	return ret;
@@ -80,11 +84,16 @@ static int map_file(struct dataset *dataset, const void **base, struct sde_error
 {
 	const struct sde__io *io = dataset->reader->io;
 	struct sde__shard_reader *file = &dataset->cursor.file;
+	uint64_t span[2], trajectories[2];
 	int ret;
 
 	ret = sde__reader_verify(&dataset->cursor, 0, error);
-	if (ret)
+	if (ret) {
+		sde__reader_span(dataset->reader, 0, span);
+		sde__inner_span(&dataset->reader->metadata.geometry, 0, trajectories);
+		sde__damage_explain(error, "lost", span, trajectories);
 		return ret;
+	}
 	dataset->file_size = (size_t)file->size;
 	ret = io->map(io->ctx, file->fd, dataset->file_size, false, &dataset->file);
 	if (ret)
@@ -124,7 +133,10 @@ static int map_data(struct dataset *dataset, size_t budget, const void **base, i
 		pthread_mutex_lock(&dataset->lock);
 		ret = map_file(dataset, base, error);
 		pthread_mutex_unlock(&dataset->lock);
-		return ret;
+		/* what is not there can only be filled in a copy */
+		if (!ret || !reader->fill || !sde__is_damage(ret))
+			return ret;
+		sde__error_clear(error);
 	}
 	strides[1] = (int64_t)(item * reader->snapshots);
 	strides[0] = strides[1] * (int64_t)g->trajectories;
@@ -154,6 +166,64 @@ static int dataset_map(void *self, size_t budget, const void **base, int64_t *st
 	return ret;
 }
 
+/* The file that a hole begins in. */
+static void place_of(const struct dataset *dataset, const struct sde__hole *hole, char *out,
+		     size_t size)
+{
+	const struct sde__reader *reader = dataset->reader;
+	struct sde__series_files files;
+	struct sde__shard_reader file;
+
+	sde__shard_reader_init(&file, &reader->home, &reader->metadata.geometry, &reader->codec);
+	file.index = hole->first / reader->metadata.geometry.chunk_size;
+	if (dataset->which == SDE__DATASET_DATA || hole->first >= reader->metadata.snapshots) {
+		sde__shard_reader_place(&file, hole->inner, out, size);
+		return;
+	}
+	files = sde__series_files(&reader->home, dataset->which == SDE__DATASET_TIME ?
+				  SDE__COLUMN_TIME : SDE__COLUMN_ITERATION);
+	snprintf(out, size, "%.200s/%s/%" PRIu64, reader->home.path, files.place,
+		 hole->first / SDE__TIME_BLOCK);
+}
+
+static int dataset_holes(void *self, sde_damage_function *call, void *ctx)
+{
+	static const unsigned parts[] = { [SDE__DATASET_TIME] = SDE_PART_TIME,
+					  [SDE__DATASET_ITERATION] = SDE_PART_ITERATION,
+					  [SDE__DATASET_DATA] = SDE_PART_DATA };
+	struct dataset *dataset = self;
+	const struct sde__geometry *g = &dataset->reader->metadata.geometry;
+	struct sde_damage damage = { .size = sizeof(damage), .lost = parts[dataset->which] };
+	struct sde__hole *holes;
+	char place[320], text[512];
+	size_t count;
+
+	if (sde__holes_copy(&dataset->holes, &holes, &count))
+		return -ENOMEM;
+	for (size_t i = 0; call && i < count; i++) {
+		const struct sde__hole *hole = &holes[i];
+
+		place_of(dataset, hole, place, sizeof(place));
+		damage.snapshots[0] = hole->first;
+		damage.snapshots[1] = hole->end;
+		damage.trajectories[0] = hole->inner * g->inner_width;
+		damage.trajectories[1] = hole->inner_end * g->inner_width;
+		if (dataset->which != SDE__DATASET_DATA)
+			damage.trajectories[1] = g->trajectories;
+		if (damage.trajectories[1] > g->trajectories)
+			damage.trajectories[1] = g->trajectories;
+		damage.cause = hole->cause;
+		damage.code = hole->code;
+		damage.file = place;
+		damage.text = text;
+		snprintf(text, sizeof(text), "'%s' is damaged: %s", place,
+			 sde_cause_name(hole->cause));
+		call(ctx, &damage);
+	}
+	free(holes);
+	return count > INT_MAX ? INT_MAX : (int)count;
+}
+
 static void dataset_release(void *self)
 {
 	struct dataset *dataset = self;
@@ -163,6 +233,7 @@ static void dataset_release(void *self)
 		io->unmap(io->ctx, dataset->file, dataset->file_size);
 	free(dataset->copy);
 	sde__cursor_free(&dataset->cursor);
+	sde__holes_free(&dataset->holes);
 	sde__reader_unref(dataset->reader);
 	pthread_mutex_destroy(&dataset->lock);
 	free(dataset);
@@ -173,6 +244,7 @@ int sde__dataset_new(struct sde_array **out, struct sde__reader *reader, enum sd
 {
 	static const struct sde__array_source source = {
 		.read = dataset_read, .map = dataset_map, .release = dataset_release,
+		.holes = dataset_holes,
 	};
 	const struct sde__geometry *g = &reader->metadata.geometry;
 	const uint64_t data_shape[3] = { g->dimension, g->trajectories, reader->snapshots };
@@ -185,7 +257,9 @@ int sde__dataset_new(struct sde_array **out, struct sde__reader *reader, enum sd
 	pthread_mutex_init(&dataset->lock, NULL);
 	dataset->reader = sde__reader_ref(reader);
 	dataset->which = which;
+	sde__holes_init(&dataset->holes, which == SDE__DATASET_DATA ? sde__inner_count(g) : 1);
 	sde__cursor_init(&dataset->cursor, reader);
+	dataset->cursor.holes = &dataset->holes;
 	if (which == SDE__DATASET_DATA)
 		ret = sde__array_new(out, &source, dataset, g->dtype, 3, data_shape);
 	else

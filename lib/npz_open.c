@@ -716,28 +716,18 @@ static int npz_open_reader(struct npz *npz, const char *path, struct sde_error *
 	return 0;
 }
 
-static int check_options(const struct sde_open_options *options, struct sde_error *error)
-{
-	struct sde_open_options own;
-	const int ret = sde__options_take(&own, sizeof(own), sizeof(own), options,
-					  "struct sde_open_options", error);
-
-	if (!ret && ((int)own.ring < 0 || own.ring > SDE_RING_DISCARD))
-		return sde__fail(error, -EINVAL, "option ring has no value %d", (int)own.ring);
-	return ret;
-}
-
 int sde__npz_storage_open(struct sde_storage **out, const char *path,
 			  const struct sde_open_options *options, const struct sde__io *io,
 			  struct sde_error *error)
 {
 	struct sde_derive_options derive = SDE_DERIVE_OPTIONS_INIT;
+	struct sde_open_options own;
 	struct sde_ensemble ensemble;
 	struct npz *npz;
 	int ret;
 
 	*out = NULL;
-	ret = check_options(options, error);
+	ret = sde__open_options_take(&own, options, error);
 	if (ret)
 		return ret;
 	npz = calloc(1, sizeof(*npz));

@@ -87,7 +87,8 @@ static int finish(struct sde__reader **out, struct sde__reader *reader, int ret)
 }
 
 int sde__reader_open(struct sde__reader **out, const struct sde__io *io, const char *path,
-		     enum sde_ring trust, const struct sde__log *log, struct sde_error *error)
+		     enum sde_ring trust, bool fill, const struct sde__log *log,
+		     struct sde_error *error)
 {
 	struct sde__reader *reader = reader_new(io);
 	int ret;
@@ -95,6 +96,7 @@ int sde__reader_open(struct sde__reader **out, const struct sde__io *io, const c
 	*out = NULL;
 	if (!reader)
 		return sde__fail(error, -ENOMEM, "out of memory");
+	reader->fill = fill;
 	ret = sde__home_open(&reader->home, path, error);
 	if (!ret)
 		ret = load_patiently(reader, false, trust, log, error);

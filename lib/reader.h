@@ -13,12 +13,18 @@
  *	chunk file		else: a slot is reused only when its chunk is
  *				durable under its final name
  *
+ * Where a chunk is missing or damaged a read fails, or, if the reader was opened to
+ * `fill`, gives NaN and notes it in the cursor's list of holes. Times and iteration
+ * numbers are in blocks of their own and in the chunks' side tables: a filling reader
+ * takes them from there before it gives NaN and -1.
+ *
  * A reader is shared by reference count and may be used by any number of
  * threads, each with a cursor of its own.
  */
 #ifndef SDE_LIB_READER_H
 #define SDE_LIB_READER_H
 
+#include "damage.h"
 #include "documents.h"
 #include "ring_reader.h"
 #include "series.h"
@@ -33,9 +39,16 @@ struct sde__reader {
 	struct sde__ring_reader *ring;	/* NULL: none, or none to be believed */
 	struct sde__ring_counters counters;	/* at open; zeros without ring */
 	uint64_t filed;		/* snapshots in chunk files at open */
+	/* from here on the ring has them: filed, or more behind a hole, if the chunk
+	 * files between have been lost */
+	uint64_t ringed;
+	/* what the ring can be believed to have at all: more, if the incomplete last
+	 * chunk is in a file as well */
+	uint64_t ring_first, ring_end;
 	uint64_t snapshots;	/* M */
 	uint64_t ignored;	/* more, in a ring that was copied here */
 	enum sde_storage_state_of state;
+	bool fill;		/* NaN in holes */
 	unsigned references;	/* atomic */
 	/* the root document, from before `metadata` was read: while it is the same,
 	 * so are they */
@@ -44,11 +57,11 @@ struct sde__reader {
 };
 
 /*
- * Open the store at `path`. `trust` says what to do with a copied ring. Warnings
- * go to `log`.
+ * Open the store at `path`. `trust` says what to do with a copied ring, `fill` with
+ * what is missing or damaged. Warnings go to `log`.
  */
 int sde__reader_open(struct sde__reader **out, const struct sde__io *io, const char *path,
-		     enum sde_ring trust, const struct sde__log *log, struct sde_error *error);
+		     enum sde_ring trust, bool fill, const struct sde__log *log, struct sde_error *error);
 
 /*
  * The same for a store that is open already. `locked_by_us`: the caller holds
@@ -72,6 +85,7 @@ struct sde__cursor {
 	bool indexed, sided;		/* the file's index, its side table are read */
 	void **inner;			/* [W / n] decoded, or stale memory to reuse */
 	bool *have;			/* both NULL before an inner chunk was read */
+	struct sde__holes *holes;	/* where what is filled is noted; NULL: nowhere */
 	unsigned char *payload;		/* one slot's */
 };
 
@@ -89,6 +103,12 @@ struct sde__range {
  */
 int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3], void *out,
 		     const int64_t strides[3], struct sde_error *error);
+
+/* The snapshots of the chunk of `index` that are found where that is, file or ring: a:b. */
+void sde__reader_span(const struct sde__reader *reader, uint64_t index, uint64_t span[2]);
+
+/* The trajectories of inner chunk `inner`: a:b. */
+void sde__inner_span(const struct sde__geometry *geometry, uint64_t inner, uint64_t span[2]);
 
 /* time or iteration (their 64 bits) of a range of snapshots, `stride` bytes apart. */
 int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,

@@ -35,31 +35,55 @@ struct sde__series_files sde__series_files(const struct sde__home *home, enum sd
 }
 
 int sde__series_read_block(const struct sde__series_files *files, uint64_t block, uint64_t *out,
-			   struct sde_error *error)
+			   enum sde_cause *cause, struct sde_error *error)
 {
 	const struct sde__io *io = files->io;
+	enum sde_cause unused;
 	uint32_t crc = 0;
 	char name[24];
 	int fd, ret;
 
+	if (!cause)
+		cause = &unused;
 	block_name(name, block);
+	*cause = SDE_CAUSE_MISSING;
 	fd = io->open_at(io->ctx, files->dir, name, O_RDONLY);
 	if (fd == -ENOENT)
 		return sde__fail(error, SDE_E_HOLE, "'%s/%s' is missing", files->place, name);
+	*cause = SDE_CAUSE_UNREADABLE;
 	if (fd < 0)
 		return sde__fail_why(error, fd, "cannot open '%s/%s'", files->place, name);
 	ret = sde__io_read_all(io, fd, out, BYTES, 0);
 	if (!ret && files->checksum)
 		ret = sde__io_read_all(io, fd, &crc, 4, BYTES);
 	io->close(io->ctx, fd);
-	if (ret == -ENODATA)
+	if (ret == -ENODATA) {
+		*cause = SDE_CAUSE_TRUNCATED;
 		return sde__fail(error, SDE_E_CORRUPT, "'%s/%s' is truncated", files->place, name);
+	}
 	if (ret)
 		return sde__fail_why(error, ret, "cannot read '%s/%s'", files->place, name);
+	*cause = SDE_CAUSE_CHECKSUM;
 	if (files->checksum && crc != sde__crc32c(0, out, BYTES))
 		return sde__fail(error, SDE_E_CORRUPT, "'%s/%s' has a wrong checksum", files->place,
 				 name);
 	return 0;
+}
+
+int sde__series_write_block(const struct sde__series_files *files, uint64_t block,
+			    const uint64_t *numbers, bool durable, struct sde_error *error)
+{
+	const uint32_t crc = sde__crc32c(0, numbers, BYTES);
+	const struct sde__piece pieces[2] = { { numbers, BYTES }, { &crc, 4 } };
+	const struct sde__io *io = files->io;
+	char name[24];
+	int ret;
+
+	block_name(name, block);
+	ret = sde__io_replace(io, files->dir, name, pieces, files->checksum ? 2 : 1, durable);
+	if (!ret && durable)
+		ret = io->sync(io->ctx, files->dir);
+	return ret ? sde__fail_why(error, ret, "cannot write '%s/%s'", files->place, name) : 0;
 }
 
 static void fill_from(struct sde__series *series, size_t first)
@@ -79,7 +103,7 @@ int sde__series_open(struct sde__series *series, const struct sde__series_files 
 	series->written = count;
 	series->durable = durable;
 	if (inside)
-		ret = sde__series_read_block(files, count / BLOCK, series->block, error);
+		ret = sde__series_read_block(files, count / BLOCK, series->block, NULL, error);
 	fill_from(series, inside);
 	return ret;
 }
@@ -87,25 +111,13 @@ int sde__series_open(struct sde__series *series, const struct sde__series_files 
 /* Write the block that number count - 1 is in. */
 static int write_block(struct sde__series *series, struct sde_error *error)
 {
-	const struct sde__series_files *files = &series->files;
-	const struct sde__io *io = files->io;
-	struct sde__piece pieces[2];
-	uint32_t crc;
-	char name[24];
 	int ret;
 
-	crc = sde__crc32c(0, series->block, BYTES);
-	pieces[0] = (struct sde__piece){ series->block, BYTES };
-	pieces[1] = (struct sde__piece){ &crc, 4 };
-	block_name(name, (series->count - 1) / BLOCK);
-	ret = sde__io_replace(io, files->dir, name, pieces, files->checksum ? 2 : 1,
-			      series->durable);
-	if (!ret && series->durable)
-		ret = io->sync(io->ctx, files->dir);
-	if (ret)
-		return sde__fail_why(error, ret, "cannot write '%s/%s'", files->place, name);
-	series->written = series->count;
-	return 0;
+	ret = sde__series_write_block(&series->files, (series->count - 1) / BLOCK, series->block,
+				      series->durable, error);
+	if (!ret)
+		series->written = series->count;
+	return ret;
 }
 
 int sde__series_append(struct sde__series *series, uint64_t bits, struct sde_error *error)

@@ -57,9 +57,13 @@ int sde__series_flush(struct sde__series *series, struct sde_error *error);
 
 /*
  * Read block j of any such array: SDE__TIME_BLOCK numbers into out.
- * SDE_E_HOLE, SDE_E_CORRUPT.
+ * SDE_E_HOLE, SDE_E_CORRUPT; `cause` (may be NULL) says why.
  */
 int sde__series_read_block(const struct sde__series_files *files, uint64_t block, uint64_t *out,
-			   struct sde_error *error);
+			   enum sde_cause *cause, struct sde_error *error);
+
+/* Put block j in place, whole: what is restored, not what grows. */
+int sde__series_write_block(const struct sde__series_files *files, uint64_t block,
+			    const uint64_t *numbers, bool durable, struct sde_error *error);
 
 #endif

@@ -51,6 +51,7 @@ static int read_at(struct sde__shard_reader *reader, void *out, size_t n, uint64
 {
 	const int ret = sde__io_read_all(reader->io, reader->fd, out, n, offset);
 
+	reader->cause = ret == -ENODATA ? SDE_CAUSE_TRUNCATED : SDE_CAUSE_UNREADABLE;
 	if (ret == -ENODATA)
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' is truncated", reader->place);
 	return ret ? sde__fail_why(error, ret, "cannot read '%s'", reader->place) : 0;
@@ -63,16 +64,20 @@ static int check_head(struct sde__shard_reader *reader, const unsigned char run[
 	int ret;
 
 	ret = read_at(reader, head, sizeof(head), 0, error);
-	if (!ret)
-		ret = sde__side_parse_head(&reader->side, head, reader->geometry.chunk_size,
-					   reader->place, error);
 	if (ret)
 		return ret;
+	reader->cause = SDE_CAUSE_SIDE_TABLE;
+	ret = sde__side_parse_head(&reader->side, head, reader->geometry.chunk_size, reader->place,
+				   error);
+	if (ret)
+		return ret;
+	reader->cause = SDE_CAUSE_FOREIGN;
 	if (memcmp(reader->side.run, run, 16))
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' belongs to another store", reader->place);
 	if (reader->side.first != reader->index * reader->geometry.chunk_size)
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' is the chunk of snapshot %" PRIu64,
 				 reader->place, reader->side.first);
+	reader->cause = SDE_CAUSE_TRUNCATED;
 	if (reader->side.size > reader->size)
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' is truncated", reader->place);
 	return 0;
@@ -91,18 +96,21 @@ int sde__shard_reader_open(struct sde__shard_reader *reader, uint64_t index,
 	snprintf(reader->place, sizeof(reader->place), "%.200s/data/%s/%s", reader->home->path,
 		 is_2 ? ".side" : "c/0/0", name);
 	reader->index = index;
+	reader->cause = SDE_CAUSE_MISSING;
 	ret = reader->io->open_at(reader->io->ctx, is_2 ? reader->home->side : reader->home->shards,
 				  name, O_RDONLY);
 	if (ret == -ENOENT)
 		return sde__fail(error, SDE_E_HOLE, "'%s' is missing (snapshots %" PRIu64 " to %" PRIu64 ")",
 				 reader->place, index * reader->geometry.chunk_size,
 				 (index + 1) * reader->geometry.chunk_size - 1);
+	reader->cause = SDE_CAUSE_UNREADABLE;
 	if (ret < 0)
 		return sde__fail_why(error, ret, "cannot open '%s'", reader->place);
 	reader->fd = ret;
 	ret = reader->io->stat(reader->io->ctx, reader->fd, &st);
 	if (ret)
 		return sde__fail_why(error, ret, "cannot stat '%s'", reader->place);
+	reader->cause = SDE_CAUSE_FOREIGN;
 	if (!st.is_file)
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' is not a file", reader->place);
 	reader->size = st.size;
@@ -134,6 +142,7 @@ int sde__shard_reader_index(struct sde__shard_reader *reader, struct sde_error *
 
 	if (reader->home->format == 2)
 		return 0;
+	reader->cause = SDE_CAUSE_TRUNCATED;
 	if (__builtin_mul_overflow(reader->inner_count, 16, &bytes) ||
 	    __builtin_add_overflow(bytes, 4, &bytes) || bytes > reader->size)
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' is truncated", reader->place);
@@ -147,6 +156,7 @@ int sde__shard_reader_index(struct sde__shard_reader *reader, struct sde_error *
 	ret = read_at(reader, reader->table, (size_t)bytes, reader->size - bytes, error);
 	if (ret)
 		return ret;
+	reader->cause = SDE_CAUSE_INDEX;
 	memcpy(&crc, reader->table + 2 * reader->inner_count, 4);
 	if (crc != sde__crc32c(0, reader->table, (size_t)bytes - 4))
 		return sde__fail(error, SDE_E_CORRUPT, "'%s': the index has a wrong checksum",
@@ -161,6 +171,7 @@ static int reserve(struct sde__shard_reader *reader, uint64_t inner, uint64_t si
 	const size_t raw = sde__inner_bytes(&reader->geometry);
 	const size_t bound = sde__codec_bound(&reader->codec, raw);
 
+	reader->cause = SDE_CAUSE_DECODE;
 	if (size > bound)
 		return sde__fail(error, SDE_E_CORRUPT,
 				 "'%s': inner chunk %" PRIu64 " has %" PRIu64 " bytes, more than %zu",
@@ -195,6 +206,7 @@ static int fetch_open_v2(struct sde__shard_reader *reader, int fd, uint64_t inne
 	struct sde__stat st;
 	int ret;
 
+	reader->cause = SDE_CAUSE_UNREADABLE;
 	ret = io->stat(io->ctx, fd, &st);
 	if (ret)
 		return sde__fail_why(error, ret, "cannot stat inner chunk %" PRIu64 " of '%s'", inner,
@@ -203,6 +215,7 @@ static int fetch_open_v2(struct sde__shard_reader *reader, int fd, uint64_t inne
 	ret = reserve(reader, inner, st.size, error);
 	if (ret)
 		return ret;
+	reader->cause = SDE_CAUSE_UNREADABLE;
 	ret = sde__io_read_all(io, fd, reader->encoded, (size_t)st.size, 0);
 	return ret ? sde__fail_why(error, ret, "cannot read inner chunk %" PRIu64 " of '%s'", inner,
 				   reader->place) : 0;
@@ -216,16 +229,49 @@ static int fetch_v2(struct sde__shard_reader *reader, uint64_t inner, uint64_t *
 	int fd, ret;
 
 	sde__shard_inner_name(name, inner, reader->index);
+	reader->cause = SDE_CAUSE_MISSING;
 	fd = io->open_at(io->ctx, reader->home->shards, name, O_RDONLY);
 	if (fd == -ENOENT)
 		return sde__fail(error, SDE_E_HOLE, "'%.200s/data/%s' is missing", reader->home->path,
 				 name);
+	reader->cause = SDE_CAUSE_UNREADABLE;
 	if (fd < 0)
 		return sde__fail_why(error, fd, "cannot open '%.200s/data/%s'", reader->home->path,
 				     name);
 	ret = fetch_open_v2(reader, fd, inner, size, error);
 	io->close(io->ctx, fd);
 	return ret;
+}
+
+/* Why did an inner chunk of `size` bytes not decode? */
+static enum sde_cause cause_of(const struct sde__shard_reader *reader, size_t size)
+{
+	uint32_t crc;
+
+	/* a file of format 2 that ends too early has no other witness than this */
+	if (!size || (reader->codec.id == SDE_CODEC_NONE &&
+		      size < sde__inner_bytes(&reader->geometry)))
+		return SDE_CAUSE_TRUNCATED;
+	if (!reader->codec.checksum)
+		return SDE_CAUSE_DECODE;
+	if (size < sizeof(crc))
+		return SDE_CAUSE_CHECKSUM;
+	memcpy(&crc, reader->encoded + size - sizeof(crc), sizeof(crc));
+	return crc == sde__crc32c(0, reader->encoded, size - sizeof(crc)) ? SDE_CAUSE_DECODE :
+	       SDE_CAUSE_CHECKSUM;
+}
+
+void sde__shard_reader_place(const struct sde__shard_reader *reader, uint64_t inner, char *out,
+			     size_t size)
+{
+	char name[SDE__SHARD_NAME_SIZE];
+
+	if (reader->home->format == 2)
+		sde__shard_inner_name(name, inner, reader->index);
+	else
+		sde__shard_name(name, reader->index);
+	snprintf(out, size, "%.200s/data/%s%s", reader->home->path,
+		 reader->home->format == 2 ? "" : "c/0/0/", name);
 }
 
 int sde__shard_reader_fetch(struct sde__shard_reader *reader, uint64_t inner,
@@ -238,13 +284,17 @@ int sde__shard_reader_fetch(struct sde__shard_reader *reader, uint64_t inner,
 int sde__shard_reader_decode(struct sde__shard_reader *reader, uint64_t inner, void *raw,
 			     struct sde_error *error)
 {
+	char place[sizeof(reader->place)];
 	struct sde_error why = { 0 };
-	const int ret = sde__codec_decode(&reader->codec, reader->encoded,
-					  (size_t)reader->encoded_size, raw,
-					  sde__inner_bytes(&reader->geometry), &why);
+	int ret;
 
-	return ret ? sde__fail(error, ret, "'%s': inner chunk %" PRIu64 ": %s", reader->place, inner,
-			       why.text) : 0;
+	ret = sde__codec_decode(&reader->codec, reader->encoded, (size_t)reader->encoded_size, raw,
+				sde__inner_bytes(&reader->geometry), &why);
+	if (!ret)
+		return 0;
+	reader->cause = cause_of(reader, (size_t)reader->encoded_size);
+	sde__shard_reader_place(reader, inner, place, sizeof(place));
+	return sde__fail(error, ret, "'%s': inner chunk %" PRIu64 ": %s", place, inner, why.text);
 }
 
 int sde__shard_reader_inner(struct sde__shard_reader *reader, uint64_t inner, void *raw,
@@ -263,5 +313,8 @@ int sde__shard_reader_side(struct sde__shard_reader *reader, struct sde_error *e
 	if (sde__side_reserve(&reader->side, reader->side.size))
 		return sde__fail(error, -ENOMEM, "out of memory");
 	ret = read_at(reader, reader->side.bytes, reader->side.size, 0, error);
-	return ret ? ret : sde__side_parse(&reader->side, reader->place, error);
+	if (ret)
+		return ret;
+	reader->cause = SDE_CAUSE_SIDE_TABLE;
+	return sde__side_parse(&reader->side, reader->place, error);
 }

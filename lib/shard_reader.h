@@ -24,6 +24,7 @@ struct sde__shard_reader {
 	uint64_t index;			/* k */
 	uint64_t size;			/* of the file */
 	uint64_t inner_count;
+	enum sde_cause cause;		/* of the last call that failed */
 	uint64_t *table;		/* offset and size of each inner chunk */
 	size_t table_room;
 	struct sde__side side;		/* its head; all of it after read_side */
@@ -35,6 +36,10 @@ struct sde__shard_reader {
 /* A reader without a file; geometry and codec are the store's. */
 void sde__shard_reader_init(struct sde__shard_reader *reader, const struct sde__home *home,
 			    const struct sde__geometry *geometry, const struct sde__codec *codec);
+
+/* The file that has inner chunk `inner`: the shard, or in format 2 one of its own. */
+void sde__shard_reader_place(const struct sde__shard_reader *reader, uint64_t inner, char *out,
+			     size_t size);
 
 /*
  * Open chunk `index` (closing the one before), check the head of its side table

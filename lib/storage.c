@@ -56,6 +56,23 @@ int sde__options_take(void *own, size_t own_size, size_t least_size, const void 
 	return 0;
 }
 
+int sde__open_options_take(struct sde_open_options *own, const struct sde_open_options *options,
+			   struct sde_error *error)
+{
+	const int ret = sde__options_take(own, sizeof(*own),
+					  offsetof(struct sde_open_options, on_hole), options,
+					  "struct sde_open_options", error);
+
+	if (ret)
+		return ret;
+	if ((int)own->ring < 0 || own->ring > SDE_RING_DISCARD)
+		return sde__fail(error, -EINVAL, "option ring has no value %d", (int)own->ring);
+	if ((int)own->on_hole < 0 || own->on_hole > SDE_HOLE_NAN)
+		return sde__fail(error, -EINVAL, "option on_hole has no value %d",
+				 (int)own->on_hole);
+	return 0;
+}
+
 int sde__ensemble_check(const struct sde_ensemble *ensemble, struct sde_error *error)
 {
 	if (!ensemble)

@@ -18,6 +18,10 @@
 int sde__options_take(void *own, size_t own_size, size_t least_size, const void *user,
 		      const char *name, struct sde_error *error);
 
+/* The same of sde_storage_open's, whose values are checked. */
+int sde__open_options_take(struct sde_open_options *own, const struct sde_open_options *options,
+			   struct sde_error *error);
+
 /* dimension and trajectories at least 1, a dtype that can be stored. */
 int sde__ensemble_check(const struct sde_ensemble *ensemble, struct sde_error *error);
 

@@ -174,14 +174,12 @@ int sde__zarr_open(struct sde_storage **out, const char *path,
 	*out = NULL;
 	if (!path || !*path)
 		return sde__fail(error, -EINVAL, "no path given");
-	ret = sde__options_take(&own, sizeof(own), sizeof(own), options,
-				"struct sde_open_options", error);
+	ret = sde__open_options_take(&own, options, error);
 	if (ret)
 		return ret;
-	if ((int)own.ring < 0 || own.ring > SDE_RING_DISCARD)
-		return sde__fail(error, -EINVAL, "option ring has no value %d", (int)own.ring);
 	log = (struct sde__log){ own.log, own.log_ctx };
-	ret = sde__reader_open(&reader, hooks->io, path, own.ring, &log, error);
+	ret = sde__reader_open(&reader, hooks->io, path, own.ring, own.on_hole == SDE_HOLE_NAN, &log,
+			       error);
 	if (ret)
 		return ret;
 	derive.stride = reader->metadata.stride;

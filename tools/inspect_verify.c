@@ -63,7 +63,7 @@ void inspect_verify_run(struct inspect_verify *verify, struct sde_storage *stora
 			const struct sde_storage_info *info)
 {
 	struct run run = { .verify = verify };
-	struct sde_verify calls = { note_progress, note_damage, &run };
+	struct sde_verify calls = { .progress = note_progress, .damage = note_damage, .ctx = &run };
 	uint64_t item = info->ensemble.dtype == SDE_FLOAT32 ? 4 : 8;
 
 	memset(verify, 0, sizeof(*verify));

@@ -253,7 +253,7 @@ static void on_damage(void *ctx, uint64_t first, uint64_t count, int code, const
 
 static void read_all(struct outcome *o, struct sde_storage *storage)
 {
-	const struct sde_verify verify = { NULL, on_damage, o };
+	const struct sde_verify verify = { .damage = on_damage, .ctx = o };
 	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
 	struct sde_array *array[3] = { NULL };
 	char state[64];

@@ -521,7 +521,7 @@ static uint64_t verify(const struct run *run, enum sde_storage_state_of wanted)
 /* What no kill may leave in a store that was closed. */
 static void verify_closed(const struct run *run)
 {
-	static const struct sde_verify all = { NULL, NULL, NULL };
+	static const struct sde_verify all = { .ctx = NULL };
 	struct sde_storage *storage;
 	struct sde_error error = { 0 };
 	const uint64_t count = verify(run, SDE_STATE_CLOSED);

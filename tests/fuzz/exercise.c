@@ -190,7 +190,7 @@ static void on_damage(void *ctx, uint64_t first, uint64_t count, int code, const
 static void check_verify(struct sde_storage *storage)
 {
 	struct verification v = { .storage = storage };
-	const struct sde_verify verify = { on_progress, on_damage, &v };
+	const struct sde_verify verify = { .progress = on_progress, .damage = on_damage, .ctx = &v };
 	const int ret = sde_storage_verify(storage, &verify);
 
 	if (ret)

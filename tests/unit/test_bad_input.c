@@ -738,7 +738,7 @@ static void note_damage(void *ctx, uint64_t first, uint64_t count, int code, con
 static void verify_names_each_damaged_chunk_and_goes_on(void **state)
 {
 	struct damages damages = { 0 };
-	const struct sde_verify verify = { NULL, note_damage, &damages };
+	const struct sde_verify verify = { .damage = note_damage, .ctx = &damages };
 	unsigned char *bytes;
 	struct sde_error error;
 	struct twin twin;

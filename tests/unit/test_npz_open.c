@@ -713,7 +713,7 @@ static void check_bit(const unsigned char *bytes, size_t size, size_t at, bool s
 {
 	unsigned char *bad = malloc(size);
 	struct reports r = { 0 };
-	const struct sde_verify verify = { note_progress, note_damage, &r };
+	const struct sde_verify verify = { .progress = note_progress, .damage = note_damage, .ctx = &r };
 	struct sde_storage *storage;
 	struct sde_array *data;
 	double out[2 * 30 * 50];
@@ -760,7 +760,7 @@ static void verify_tells_how_far_it_is_and_stops_when_told(void **state)
 {
 	static const struct shape s = { 1, 128 * 1024, 65, SDE_FLOAT64 };
 	struct reports r = { 0 };
-	const struct sde_verify verify = { note_progress, note_damage, &r };
+	const struct sde_verify verify = { .progress = note_progress, .damage = note_damage, .ctx = &r };
 	struct sde_storage *storage;
 
 	(void)state;

@@ -50,7 +50,7 @@ static int read_block(uint64_t block, uint64_t *out, struct sde_error *error)
 {
 	const struct sde__series_files f = files();
 
-	return sde__series_read_block(&f, block, out, error);
+	return sde__series_read_block(&f, block, out, NULL, error);
 }
 
 static void append(uint64_t from, uint64_t to)

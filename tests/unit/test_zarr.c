@@ -675,7 +675,7 @@ static int stop_at_second(void *ctx, uint64_t done, uint64_t all)
 static void verify_reports_progress_and_can_be_stopped(void **state)
 {
 	uint64_t calls = 0;
-	const struct sde_verify verify = { stop_at_second, NULL, &calls };
+	const struct sde_verify verify = { .progress = stop_at_second, .ctx = &calls };
 	struct run run;
 
 	(void)state;

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Looking a store over: every chunk and block is read, and what a damage costs is
+ * told, part by part. Guards that the check never ends at the first damage, and that
+ * nothing is called lost which the store has elsewhere.
+ *
+ *	chunk file not to be used	data and states of the chunk; times only if
+ *					they are not published yet
+ *	inner chunk			data of its trajectories
+ *	rest of the side table		states; times as above
+ *	block of time, iteration	nothing, where the chunks' side tables are whole
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "chunk_list.h"
+#include "cursor.h"
+#include "zarr_storage.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A block of one column, as it was read. */
+struct block {
+	struct sde__series_files files;
+	uint64_t number;		/* UINT64_MAX: none */
+	uint64_t *values;
+	struct sde_error why;		/* code 0: it is whole */
+	enum sde_cause cause;
+};
+
+struct verification {
+	struct sde__reader *reader;
+	struct sde__cursor cursor;
+	const struct sde_verify *verify;
+	struct sde_error first;		/* damage of all */
+	struct sde_error failed;	/* what is no damage, and ends it */
+	struct block block[2];		/* by enum sde__column */
+	/* of the chunk at hand */
+	uint64_t chunk;
+	uint64_t span[2];		/* its snapshots, those in its file */
+	bool in_ring;			/* the ring has them all */
+	struct sde_error chunk_first;
+};
+
+static uint64_t published_in(const struct verification *v)
+{
+	const uint64_t published = v->reader->metadata.snapshots;
+
+	return published < v->span[0] ? v->span[0] : published > v->span[1] ? v->span[1] : published;
+}
+
+/* A damage; `error` has its code and sentence. */
+static void tell(struct verification *v, struct sde_damage *damage, const struct sde_error *error)
+{
+	const struct sde_verify *verify = v->verify;
+
+	if (!sde__is_damage(error->code)) {
+		if (!v->failed.code)
+			v->failed = *error;
+		return;
+	}
+	if (!v->first.code)
+		v->first = *error;
+	if (!v->chunk_first.code)
+		v->chunk_first = *error;
+	damage->size = sizeof(*damage);
+	damage->code = error->code;
+	damage->text = error->text;
+	if (verify->lost)
+		verify->lost(verify->ctx, damage);
+}
+
+/* A damage of the chunk's file, to inner chunks or, by_inner false, to all of it. */
+static void tell_file(struct verification *v, unsigned parts, uint64_t inner, bool by_inner,
+		      const struct sde_error *error)
+{
+	const struct sde__geometry *g = &v->reader->metadata.geometry;
+	struct sde_damage damage = { .cause = v->cursor.file.cause };
+	char place[320];
+
+	damage.snapshots[0] = v->span[0];
+	damage.snapshots[1] = v->span[1];
+	damage.trajectories[1] = g->trajectories;
+	if (by_inner) {
+		sde__inner_span(g, inner, damage.trajectories);
+		sde__shard_reader_place(&v->cursor.file, inner, place, sizeof(place));
+	} else {
+		snprintf(place, sizeof(place), "%s", v->cursor.file.place);
+	}
+	damage.file = place;
+	if (!v->reader->metadata.state_capacity)
+		parts &= ~(unsigned)SDE_PART_STATE;
+	if (v->in_ring)
+		damage.restorable = parts;
+	else
+		damage.lost = parts;
+	tell(v, &damage, error);
+}
+
+/* The times behind the published ones are in the side table alone. */
+static void tell_unpublished(struct verification *v, const struct sde_error *error)
+{
+	uint64_t whole[2] = { v->span[0], v->span[1] };
+
+	v->span[0] = published_in(v);
+	if (v->span[0] < v->span[1])
+		tell_file(v, SDE_PART_TIME | SDE_PART_ITERATION, 0, false, error);
+	memcpy(v->span, whole, sizeof(whole));
+}
+
+/* ------------------------------------------------------------------------
+ * Blocks of times
+ */
+
+static void load_block(struct block *block, uint64_t number)
+{
+	if (block->number == number)
+		return;
+	block->number = number;
+	sde__error_clear(&block->why);
+	sde__series_read_block(&block->files, number, block->values, &block->cause, &block->why);
+}
+
+/* The first of `count` numbers that differ; count if none does. */
+static uint64_t first_difference(const uint64_t *a, const uint64_t *b, uint64_t count)
+{
+	uint64_t i = 0;
+
+	while (i < count && a[i] == b[i])
+		i++;
+	return i;
+}
+
+/*
+ * The numbers first:end of one block, all in the chunk at hand, whose side table has
+ * `side`, or NULL if it is lost.
+ */
+static void check_share(struct verification *v, enum sde__column column, uint64_t first,
+			uint64_t end, const uint64_t *side)
+{
+	const unsigned part = column == SDE__COLUMN_TIME ? SDE_PART_TIME : SDE_PART_ITERATION;
+	struct block *block = &v->block[column];
+	struct sde_damage damage = { .snapshots = { first, end } };
+	struct sde_error why;
+	char place[320];
+	uint64_t differs;
+
+	load_block(block, first / SDE__TIME_BLOCK);
+	why = block->why;
+	damage.cause = block->cause;
+	if (!why.code && side) {
+		differs = first_difference(block->values + first % SDE__TIME_BLOCK, side, end - first);
+		if (differs < end - first)
+			sde__fail(&why, SDE_E_CORRUPT, "'%s/%s' differs from chunk '%s' at snapshot %" PRIu64,
+				  v->reader->home.path, block->files.place, v->cursor.file.place,
+				  first + differs);
+		damage.cause = SDE_CAUSE_DIFFERS;
+	}
+	if (!why.code)
+		return;
+	snprintf(place, sizeof(place), "%.200s/%s/%" PRIu64, v->reader->home.path,
+		 block->files.place, block->number);
+	damage.file = place;
+	damage.trajectories[1] = v->reader->metadata.geometry.trajectories;
+	if (side || v->in_ring)
+		damage.restorable = part;
+	else
+		damage.lost = part;
+	tell(v, &damage, &why);
+}
+
+static void check_column(struct verification *v, enum sde__column column, const uint64_t *side)
+{
+	const uint64_t published = published_in(v);
+
+	for (uint64_t i = v->span[0], end; i < published; i = end) {
+		end = (i / SDE__TIME_BLOCK + 1) * SDE__TIME_BLOCK;
+		if (end > published)
+			end = published;
+		check_share(v, column, i, end, side ? side + (i - v->span[0]) : NULL);
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * Chunks
+ */
+
+static void check_inner(struct verification *v)
+{
+	for (uint64_t i = 0; i < v->cursor.file.inner_count && !v->failed.code; i++) {
+		struct sde_error why = { 0 };
+
+		if (!sde__cursor_inner(&v->cursor, i, &why))
+			continue;
+		/* without its index nothing in the file is found: said once */
+		if (!v->cursor.indexed && v->reader->home.format != 2) {
+			tell_file(v, SDE_PART_DATA, 0, false, &why);
+			return;
+		}
+		tell_file(v, SDE_PART_DATA, i, true, &why);
+	}
+}
+
+static void verify_chunk(struct verification *v, uint64_t chunk)
+{
+	const struct sde__reader *reader = v->reader;
+	const struct sde__side *side = &v->cursor.file.side;
+	struct sde_error why = { 0 };
+	bool sided = false;
+
+	v->chunk = chunk;
+	sde__reader_span(reader, chunk * reader->metadata.geometry.chunk_size, v->span);
+	v->in_ring = reader->ring && v->span[0] >= reader->ringed;
+	/* then only what is published concerns the file */
+	if (v->in_ring)
+		v->span[1] = published_in(v);
+	sde__error_clear(&v->chunk_first);
+	if (sde__cursor_open(&v->cursor, chunk, v->span[1] - v->span[0], &why)) {
+		tell_file(v, SDE_PART_DATA | SDE_PART_STATE, 0, false, &why);
+		tell_unpublished(v, &why);
+	} else {
+		check_inner(v);
+		sided = !sde__cursor_side(&v->cursor, &why);
+		if (!sided) {
+			tell_file(v, SDE_PART_STATE, 0, false, &why);
+			tell_unpublished(v, &why);
+		}
+	}
+	check_column(v, SDE__COLUMN_TIME, sided ? (const uint64_t *)(const void *)side->time : NULL);
+	check_column(v, SDE__COLUMN_ITERATION,
+		     sided ? (const uint64_t *)(const void *)side->iteration : NULL);
+	if (v->chunk_first.code && v->verify->damage)
+		v->verify->damage(v->verify->ctx, v->span[0], v->span[1] - v->span[0],
+				  v->chunk_first.code, v->chunk_first.text);
+}
+
+static int begin(struct verification *v, struct sde_error *error)
+{
+	for (int column = 0; column < 2; column++) {
+		struct block *block = &v->block[column];
+
+		block->files = sde__series_files(&v->reader->home, (enum sde__column)column);
+		block->number = UINT64_MAX;
+		block->values = malloc(8 * SDE__TIME_BLOCK);
+		if (!block->values)
+			return sde__fail(error, -ENOMEM, "out of memory");
+	}
+	sde__cursor_init(&v->cursor, v->reader);
+	return 0;
+}
+
+/*
+ * So many chunks missing one behind the other are told one by one; then all up to the
+ * next that is there, at once, and their times are not looked at. For what a store
+ * says it has may be any number.
+ */
+#define MISSING_ONES 64
+
+static int skip_missing(struct verification *v, uint64_t *chunk, uint64_t end,
+			struct sde_error *error)
+{
+	const struct sde__reader *reader = v->reader;
+	const uint64_t size = reader->metadata.geometry.chunk_size;
+	const uint64_t chunks = (end + size - 1) / size, first = *chunk * size;
+	struct sde_damage damage = { .cause = SDE_CAUSE_MISSING };
+	struct sde_error why = { 0 };
+	char place[320];
+	int ret;
+
+	ret = sde__chunk_list_next(&reader->home, *chunk, chunk, error);
+	if (ret)
+		return ret;
+	if (*chunk > chunks)
+		*chunk = chunks;
+	damage.snapshots[0] = first;
+	damage.snapshots[1] = *chunk < chunks ? *chunk * size : end;
+	if (damage.snapshots[1] <= first)
+		return 0;
+	damage.trajectories[1] = reader->metadata.geometry.trajectories;
+	damage.lost = SDE_PART_DATA | (reader->metadata.state_capacity ? SDE_PART_STATE : 0);
+	snprintf(place, sizeof(place), "%.200s/data", reader->home.path);
+	damage.file = place;
+	sde__fail(&why, SDE_E_HOLE, "'%s' lacks the chunks of snapshots %" PRIu64 ":%" PRIu64,
+		  reader->home.path, first, damage.snapshots[1]);
+	tell(v, &damage, &why);
+	if (v->verify->damage)
+		v->verify->damage(v->verify->ctx, first, damage.snapshots[1] - first, why.code,
+				  why.text);
+	return 0;
+}
+
+int sde__zarr_view_verify(struct sde__reader *reader, const struct sde_verify *verify,
+			  struct sde_error *error)
+{
+	const uint64_t size = reader->metadata.geometry.chunk_size;
+	struct verification v = { .reader = reader, .verify = verify };
+	uint64_t end = reader->ringed, done, k = 0;
+	unsigned missing = 0;
+	int ret;
+
+	/* a file that the ring stands in for is looked at, too */
+	if (end < reader->metadata.snapshots)
+		end = reader->metadata.snapshots;
+	ret = begin(&v, error);
+	while (k * size < end && !ret) {
+		verify_chunk(&v, k++);
+		missing = v.chunk_first.code == SDE_E_HOLE ? missing + 1 : 0;
+		ret = v.failed.code ? sde__fail(error, v.failed.code, "%s", v.failed.text) : 0;
+		if (!ret && missing >= MISSING_ONES)
+			ret = skip_missing(&v, &k, end, error);
+		done = k * size < end ? k * size : end;
+		if (!ret && verify->progress && verify->progress(verify->ctx, done, end))
+			ret = sde__fail(error, -ECANCELED, "verification was stopped");
+	}
+	sde__cursor_free(&v.cursor);
+	free(v.block[0].values);
+	free(v.block[1].values);
+	if (!ret && v.first.code)
+		ret = sde__fail(error, v.first.code, "%s", v.first.text);
+	return ret;
+}
