@@ -127,8 +127,11 @@ int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 
 /*
  * The index, and room for a pointer to each inner chunk: 9 bytes, where a file was
- * seen that has 16 for each, or in format 2 a file for each.
+ * seen that has 16 for each. In format 2 there is no such file: if they are more than
+ * may be allocated on a word, each of them must be there.
  */
+#define INNER_ON_A_WORD 65536
+
 static int need_index(struct sde__cursor *cursor, struct sde_error *error)
 {
 	const struct sde__reader *reader = cursor->reader;
@@ -142,7 +145,7 @@ static int need_index(struct sde__cursor *cursor, struct sde_error *error)
 	cursor->indexed = true;
 	if (cursor->have)
 		return 0;
-	if (reader->home.format == 2)
+	if (reader->home.format == 2 && count > INNER_ON_A_WORD)
 		ret = sde__shard_is_whole(&reader->home, &cursor->file.geometry, cursor->chunk, error);
 	if (ret)
 		return ret;

@@ -164,22 +164,40 @@ int sde__shard_reader_index(struct sde__shard_reader *reader, struct sde_error *
 	return check_table(reader, reader->size - bytes, error);
 }
 
+void sde__shard_reader_place(const struct sde__shard_reader *reader, uint64_t inner, char *out,
+			     size_t size)
+{
+	char name[SDE__SHARD_NAME_SIZE];
+
+	if (reader->home->format == 2)
+		sde__shard_inner_name(name, inner, reader->index);
+	else
+		sde__shard_name(name, reader->index);
+	snprintf(out, size, "%.200s/data/%s%s", reader->home->path,
+		 reader->home->format == 2 ? "" : "c/0/0/", name);
+}
+
 /* Room for `size` encoded bytes: neither more nor fewer than a codec can make. */
 static int reserve(struct sde__shard_reader *reader, uint64_t inner, uint64_t size,
 		   struct sde_error *error)
 {
 	const size_t raw = sde__inner_bytes(&reader->geometry);
 	const size_t bound = sde__codec_bound(&reader->codec, raw);
+	char place[sizeof(reader->place)];
 
+	sde__shard_reader_place(reader, inner, place, sizeof(place));
 	reader->cause = SDE_CAUSE_DECODE;
 	if (size > bound)
 		return sde__fail(error, SDE_E_CORRUPT,
 				 "'%s': inner chunk %" PRIu64 " has %" PRIu64 " bytes, more than %zu",
-				 reader->place, inner, size, bound);
+				 place, inner, size, bound);
+	/* in format 2 it is a file, whose end nothing else bears witness to */
+	if (reader->home->format == 2)
+		reader->cause = SDE_CAUSE_TRUNCATED;
 	if (sde__codec_most(&reader->codec, (size_t)size) < raw)
 		return sde__fail(error, SDE_E_CORRUPT,
 				 "'%s': inner chunk %" PRIu64 " has %" PRIu64 " bytes, too few for %zu",
-				 reader->place, inner, size, raw);
+				 place, inner, size, raw);
 	if (reader->encoded_room >= size)
 		return 0;
 	free(reader->encoded);
@@ -259,19 +277,6 @@ static enum sde_cause cause_of(const struct sde__shard_reader *reader, size_t si
 	memcpy(&crc, reader->encoded + size - sizeof(crc), sizeof(crc));
 	return crc == sde__crc32c(0, reader->encoded, size - sizeof(crc)) ? SDE_CAUSE_DECODE :
 	       SDE_CAUSE_CHECKSUM;
-}
-
-void sde__shard_reader_place(const struct sde__shard_reader *reader, uint64_t inner, char *out,
-			     size_t size)
-{
-	char name[SDE__SHARD_NAME_SIZE];
-
-	if (reader->home->format == 2)
-		sde__shard_inner_name(name, inner, reader->index);
-	else
-		sde__shard_name(name, reader->index);
-	snprintf(out, size, "%.200s/data/%s%s", reader->home->path,
-		 reader->home->format == 2 ? "" : "c/0/0/", name);
 }
 
 int sde__shard_reader_fetch(struct sde__shard_reader *reader, uint64_t inner,

@@ -197,7 +197,7 @@ static void check_inner(struct verification *v)
 		if (!sde__cursor_inner(&v->cursor, i, &why))
 			continue;
 		/* without its index nothing in the file is found: said once */
-		if (!v->cursor.indexed && v->reader->home.format != 2) {
+		if (!v->cursor.indexed || !v->cursor.have) {
 			tell_file(v, SDE_PART_DATA, 0, false, &why);
 			return;
 		}

@@ -255,10 +255,23 @@ static int new_handle(struct memory_io *m, struct memory_node *node)
 	return -EMFILE;
 }
 
+/* The directory that has `node`, which is below `top`; NULL if it is not. */
+static struct memory_node *parent_of(struct memory_node *top, const struct memory_node *node)
+{
+	struct memory_node *found = NULL;
+
+	for (unsigned i = 0; i < top->count && !found; i++)
+		found = top->entry[i].node == node ? top : parent_of(top->entry[i].node, node);
+	return found;
+}
+
 static int open_at(void *ctx, int dir, const char *name, int flags)
 {
 	struct memory_io *m = ctx;
-	struct memory_node *node = at(m, dir, name), *parent;
+	struct memory_node *node, *parent;
+
+	node = dir >= 0 && !strcmp(name, "..") ? parent_of(m->root, m->handle[dir]) :
+	       at(m, dir, name);
 
 	if (node && flags & O_EXCL)
 		return -EEXIST;
