@@ -117,9 +117,14 @@ int sde__shard_reader_open(struct sde__shard_reader *reader, uint64_t index,
 	return check_head(reader, run, error);
 }
 
-/* Every inner chunk lies behind the side table and before the index. */
+/*
+ * Every inner chunk lies behind the side table and before the index. And all of them
+ * do, one beside the other: sharing bytes is how a small file says it is a large one.
+ */
 static int check_table(struct sde__shard_reader *reader, uint64_t end, struct sde_error *error)
 {
+	uint64_t room = end > reader->side.size ? end - reader->side.size : 0;
+
 	for (uint64_t i = 0; i < reader->inner_count; i++) {
 		const uint64_t offset = reader->table[2 * i], size = reader->table[2 * i + 1];
 
@@ -130,6 +135,10 @@ static int check_table(struct sde__shard_reader *reader, uint64_t end, struct sd
 			return sde__fail(error, SDE_E_CORRUPT,
 					 "'%s': inner chunk %" PRIu64 " lies outside the file",
 					 reader->place, i);
+		if (size > room)
+			return sde__fail(error, SDE_E_CORRUPT, "'%s': its inner chunks share bytes",
+					 reader->place);
+		room -= size;
 	}
 	return 0;
 }
