@@ -79,8 +79,12 @@ static int copy_all(struct dataset *dataset, size_t budget, const uint64_t *shap
 	return dataset_read(dataset, range, dataset->copy, strides, error);
 }
 
-/* All of the array in one raw inner chunk of a chunk file: mapped in place. */
-static int map_file(struct dataset *dataset, const void **base, struct sde_error *error)
+/*
+ * All of the array in one raw inner chunk of a chunk file: mapped in place. 1 if it
+ * does not lie there as numbers must in memory, which is no error of the file.
+ */
+static int map_file(struct dataset *dataset, size_t item, const void **base,
+		    struct sde_error *error)
 {
 	const struct sde__io *io = dataset->reader->io;
 	struct sde__shard_reader *file = &dataset->cursor.file;
@@ -94,6 +98,8 @@ static int map_file(struct dataset *dataset, const void **base, struct sde_error
 		sde__damage_explain(error, "lost", span, trajectories);
 		return ret;
 	}
+	if (file->table[0] % item)
+		return 1;
 	dataset->file_size = (size_t)file->size;
 	ret = io->map(io->ctx, file->fd, dataset->file_size, false, &dataset->file);
 	if (ret)
@@ -131,10 +137,10 @@ static int map_data(struct dataset *dataset, size_t budget, const void **base, i
 		strides[1] = (int64_t)(item * g->chunk_size);
 		strides[0] = strides[1] * (int64_t)g->inner_width;
 		pthread_mutex_lock(&dataset->lock);
-		ret = map_file(dataset, base, error);
+		ret = map_file(dataset, item, base, error);
 		pthread_mutex_unlock(&dataset->lock);
 		/* what is not there can only be filled in a copy */
-		if (!ret || !reader->fill || !sde__is_damage(ret))
+		if (ret <= 0 && (!ret || !reader->fill || !sde__is_damage(ret)))
 			return ret;
 		sde__error_clear(error);
 	}
