@@ -368,7 +368,13 @@ int sde__zarr_remember(struct sde__zarr *z, struct sde__reader *reader, uint64_t
 	__atomic_store_n(&z->facts.last_time, bits[1], __ATOMIC_RELAXED);
 	__atomic_store_n(&z->facts.last_iteration, last_iteration, __ATOMIC_RELAXED);
 	z->last_size = z->config.layout.state_capacity;
-	return sde__zarr_view_state(reader, snapshots - 1, z->last, &z->last_size, error);
+	ret = sde__zarr_view_state(reader, snapshots - 1, z->last, &z->last_size, error);
+	/* a chunk may say what it likes, a store's own metadata too */
+	if (ret == -ERANGE)
+		return sde__fail(error, SDE_E_CORRUPT,
+				 "the last snapshot of '%s' has a state of %zu bytes, but state_capacity is %u",
+				 z->home.path, z->last_size, z->config.layout.state_capacity);
+	return ret;
 }
 
 int sde__zarr_refill(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,

@@ -83,19 +83,22 @@ static const char *value_end(const char *p)
 void planted_set(const char *path, const char *key, unsigned which, const char *value)
 {
 	size_t size;
-	char *text = (char *)scratch_read(path, &size), *changed, quoted[64];
+	char *text = (char *)scratch_read(path, &size), *changed = NULL, quoted[64];
 	const char *p = text;
 
 	snprintf(quoted, sizeof(quoted), "\"%s\":", key);
 	for (unsigned i = 0; i <= which; i++) {
 		p = strstr(p, quoted);
-		if (!p)
+		if (!p) {
 			fail_msg("'%s' has no %s", path, quoted);
+			return;
+		}
 		p += strlen(quoted) + 1;
 	}
-	changed = malloc(size + strlen(value) + 1);
-	assert_non_null(changed);
-	sprintf(changed, "%.*s%s%s", (int)(p - text), text, value, value_end(p));
+	if (asprintf(&changed, "%.*s%s%s", (int)(p - text), text, value, value_end(p)) < 0) {
+		fail_msg("out of memory");
+		return;
+	}
 	scratch_write(path, changed, strlen(changed));
 	free(changed);
 	free(text);

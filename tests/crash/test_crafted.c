@@ -10,11 +10,9 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "crc32c.h"
 #include "planted.h"
 #include "scratch.h"
 
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -63,7 +61,7 @@ static void try_all(const struct craft *crafts, size_t count)
 	print_message("# %u crafted stores\n", tries);
 	tries = 0;
 }
-#define TRY_ALL(crafts) try_all(crafts, sizeof(crafts) / sizeof(crafts[0]))
+#define TRY_ALL(crafts) try_all(crafts, sizeof(crafts) / sizeof((crafts)[0]))
 
 /* ------------------------------------------------------------------------
  * Links, pipes, directories
@@ -74,7 +72,6 @@ static void path_of(const struct craft *c, char out[512])
 	snprintf(out, 512, S "%s", c->name);
 }
 
-/* What has the name is moved outside, so that who follows the link finds it. */
 static void link_to(const struct craft *c, const char *target)
 {
 	char path[512];
@@ -82,8 +79,7 @@ static void link_to(const struct craft *c, const char *target)
 	path_of(c, path);
 	if (scratch_exists(path)) {
 		assert_int_equal(rename(path, "moved"), 0);
-		if (!unlink("moved") || errno == EISDIR || errno == EPERM)
-			(void)!system("rm -rf moved");
+		assert_int_equal(system("rm -rf moved"), 0);
 	}
 	assert_int_equal(symlink(target, path), 0);
 }
@@ -307,7 +303,7 @@ static void nothing_is_written_through_a_hard_link(void **state)
  * Documents
  */
 
-/* text: "file key value", for every place where the key stands in the file. */
+/* text: "file key value", for the first place where the key stands in the file. */
 static void set_json(const struct craft *c)
 {
 	char file[64], key[64], path[512];

@@ -10,7 +10,6 @@
 #include "planted.h"
 #include "scratch.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -69,9 +69,9 @@ void fuzz_check_error(int ret, const struct sde_error *error)
  * A store that is being truncated is looked at again after a pause; here nobody is
  * at work in between. Defined in the program, it comes before the C library's.
  */
-int nanosleep(const struct timespec *pause, struct timespec *left)
+int nanosleep(const struct timespec *requested_time, struct timespec *remaining)
 {
-	(void)pause, (void)left;
+	(void)requested_time, (void)remaining;
 	return 0;
 }
 

@@ -40,18 +40,26 @@ static struct input current;
  * What failed
  */
 
-static void keep_current(void)
+static char failed_path[1024], failed_line[1100];
+
+static void say_where(void)
 {
 	const char *directory = getenv("BUILD");
-	char path[1024];
-	int fd;
 
-	snprintf(path, sizeof(path), "%s/fuzz-failed.%s", directory ? directory : ".", fuzz_name);
-	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	if (fd < 0 || write(fd, current.bytes, current.size) != (ssize_t)current.size)
+	snprintf(failed_path, sizeof(failed_path), "%s/fuzz-failed.%s",
+		 directory ? directory : ".", fuzz_name);
+	snprintf(failed_line, sizeof(failed_line), "the input is '%s'\n", failed_path);
+}
+
+/* Also from a signal handler. */
+static void keep_current(void)
+{
+	const int fd = open(failed_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+
+	if (fd < 0 || write(fd, current.bytes, current.size) != (ssize_t)current.size ||
+	    write(2, failed_line, strlen(failed_line)) < 0)
 		return;
 	close(fd);
-	fprintf(stderr, "the input is '%s' (%zu bytes)\n", path, current.size);
 }
 
 static void on_signal(int number)
@@ -72,6 +80,7 @@ static void prepare(void)
 {
 	const struct rlimit limit = { ADDRESS_SPACE, ADDRESS_SPACE };
 
+	say_where();
 	signal(SIGABRT, on_signal);
 	if (__sanitizer_set_death_callback) {
 		__sanitizer_set_death_callback(keep_current);

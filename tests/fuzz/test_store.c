@@ -13,6 +13,9 @@
  * never come back wrong. Some operations put the checksums right again, so that the
  * damage gets further.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "checksum.h"
 #include "exercise.h"
 #include "fuzz.h"
@@ -72,7 +75,7 @@ static const uint64_t numbers[] = {
 
 static const char *const json_numbers[] = {
 	"0", "1", "-1", "2", "3", "4", "8", "16", "4096", "2147483647", "2147483648", "4294967296",
-	"1099511627776", "1152921504606846976", "4611686018427387904", "9223372036854775807",
+	"67108864", "1099511627776", "1152921504606846976", "4611686018427387904", "9223372036854775807",
 	"9223372036854775808", "1e300", "0.5", "-0", "null", "\"8\"", "[8]", "{}", "true", "NaN",
 };
 #define JSON_NUMBERS (sizeof(json_numbers) / sizeof(json_numbers[0]))
@@ -359,7 +362,78 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	return 0;
 }
 
-/* Every template whole; then each operation on each kind of file. */
+/* ------------------------------------------------------------------------
+ * Seeds
+ */
+
+/* Where in the text of this document of a template the value of a key begins. */
+static const char *value_of(const struct template *t, const char *path, const char *key,
+			    unsigned which, const struct memory_node **node)
+{
+	const char *p;
+
+	*node = memory_find((struct memory_io *)(uintptr_t)&t->fs, path);
+	fuzz_assert(*node, "a template has no '%s'", path);
+	p = (const char *)(*node)->bytes;
+	for (unsigned i = 0; i <= which; i++) {
+		p = memmem(p, (*node)->size - (size_t)(p - (const char *)(*node)->bytes), key,
+			   strlen(key));
+		fuzz_assert(p, "'%s' has no %s", path, key);
+		p += strlen(key);
+	}
+	return p;
+}
+
+/* SET_NUMBER of the i-th number behind the key to json_numbers[to]. */
+static size_t add_set(const struct template *t, const char *path, const char *key, unsigned which,
+		      unsigned i, unsigned to, unsigned char *out, size_t n)
+{
+	const struct memory_node *node;
+	const char *end = value_of(t, path, key, which, &node);
+	struct paths paths = { .count = 0 };
+	unsigned file = 0, number = i;
+
+	for (const char *p = (const char *)node->bytes; p < end; p++)
+		number += p[0] >= '0' && p[0] <= '9' && !(p[1] >= '0' && p[1] <= '9');
+	memory_walk((struct memory_io *)(uintptr_t)&t->fs, note_path, &paths);
+	while (strcmp(paths.path[file], path) != 0)
+		file++;
+	out[n] = SET_NUMBER;
+	out[n + 1] = (unsigned char)file;
+	out[n + 2] = (unsigned char)number;
+	out[n + 3] = (unsigned char)to;
+	return n + 4;
+}
+
+/*
+ * Documents that agree on sizes no file has: M, N, T, each to a number of the list,
+ * which single operations would take long to come upon.
+ */
+static size_t size_seed(unsigned which, unsigned axis, unsigned to, unsigned char *out)
+{
+	const struct template *t = template_get(which);
+	const bool is_3 = t->format == 3;
+	const char *data = is_3 ? TEMPLATE_PATH "/data/zarr.json" : TEMPLATE_PATH "/data/.zarray";
+	const char *root = is_3 ? TEMPLATE_PATH "/zarr.json" : TEMPLATE_PATH "/.zattrs";
+	const char *chunks = is_3 ? "\"chunk_shape\":" : "\"chunks\":";
+	size_t n = 1;
+
+	out[0] = (unsigned char)which;
+	if (axis == 2) {
+		n = add_set(t, root, "\"snapshots\":", 0, 0, to, out, n);
+		return add_set(t, data, "\"shape\":", 0, 2, to, out, n);
+	}
+	if (axis == 1)
+		n = add_set(t, data, "\"shape\":", 0, 1, to, out, n);
+	if (axis == 1 && is_3)
+		return add_set(t, data, chunks, 0, 1, to, out, n);
+	if (axis == 1)
+		return n;
+	n = add_set(t, data, chunks, 0, 2, to, out, n);
+	return is_3 ? add_set(t, data, chunks, 1, 2, to, out, n) : n;
+}
+
+/* Every template whole; then each operation on each kind of file; then sizes. */
 size_t fuzz_seed(unsigned i, unsigned char out[FUZZ_INPUT_MAX])
 {
 	const unsigned each = 4;
@@ -373,8 +447,12 @@ size_t fuzz_seed(unsigned i, unsigned char out[FUZZ_INPUT_MAX])
 		return 1;
 	}
 	i -= TEMPLATES * each;
-	if (i >= TEMPLATES * OPERATIONS)
-		return 0;
+	if (i >= TEMPLATES * OPERATIONS) {
+		i -= TEMPLATES * OPERATIONS;
+		/* 3, 4096, 2^26, 2^40, 2^60 */
+		return i >= TEMPLATES * 15 ? 0 : size_seed(i / 15, i % 3,
+			(const unsigned char[]){ 4, 8, 12, 13, 14 }[i / 3 % 5], out);
+	}
 	out[0] = (unsigned char)(i / OPERATIONS);
 	out[1] = (unsigned char)(i % OPERATIONS);
 	out[2] = (unsigned char)(i * 7);
