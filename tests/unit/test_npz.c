@@ -1082,6 +1082,72 @@ static void what_the_directory_says_must_be_possible(void **state)
 	assert_int_equal(try_parts(parts, 2), SDE_E_NOT_STORE);
 }
 
+/* Data that says it is longer by all of time's record, with a shape to match. */
+static void members_that_share_bytes_are_refused(void **state)
+{
+	char time_header[128] = TIME_HEADER, data_header[128];
+	struct part parts[2] = { DATA, TIME };
+	unsigned char bytes[8192];
+	struct sde_error error = { 0 };
+	size_t record;
+
+	(void)state;
+	do {	/* so that what is added is a number of numbers */
+		time_header[strlen(time_header) - 1] = '\0';
+		strcat(time_header, " \n");
+		record = 30 + strlen("time.npy") + 20 + 10 + strlen(time_header) + 16;
+	} while (record % 8);
+	snprintf(data_header, sizeof(data_header),
+		 "{'descr': '<f8', 'fortran_order': False, 'shape': (1, 1, %zu), }\n",
+		 (32 + record) / 8);
+	parts[1].header = time_header;
+	parts[0].header = data_header;
+	parts[0].raw = parts[0].packed = 10 + strlen(data_header) + 32 + record;
+	scratch_write("run.npz", bytes, build(bytes, parts, 2));
+	assert_int_equal(read_run("run.npz", NULL, &error), SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "lies upon another member"));
+}
+
+/* No member's name is a path for us: what is not called as ours is somebody else's. */
+static void names_that_lead_elsewhere_are_other_members(void **state)
+{
+	static const char *const others[] = {
+		"/time.npy", "../time.npy", "./time.npy", "a/../time.npy", "time.npy/", "TIME.NPY",
+		"C:time.npy", "time.npy ",
+	};
+	struct part parts[2] = { TIME, DATA };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		parts[0].name = others[i];
+		assert_int_equal(try_parts(parts, 2), SDE_E_NOT_STORE);
+	}
+}
+
+/* A number of 32 ones is left to a zip64 field: which is not there, or too short. */
+static void a_zip64_field_that_lies_is_refused(void **state)
+{
+	const struct part good[2] = { TIME, DATA };
+	/* of a directory entry: packed, raw, offset */
+	static const size_t places[] = { 20, 24, 42 };
+	unsigned char bytes[8192];
+	const unsigned char *entry;
+	size_t n;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		struct sde_error error = { 0 };
+
+		n = build(bytes, good, 2);
+		entry = memmem(bytes, n, "PK\1\2", 4);
+		assert_non_null(entry);
+		memset(bytes + (entry - bytes) + places[i], 0xff, 4);
+		scratch_write("run.npz", bytes, n);
+		assert_int_equal(read_run("run.npz", NULL, &error), SDE_E_CORRUPT);
+		assert_non_null(strstr(error.text, "zip64"));
+	}
+}
+
 /* 2^40 numbers in a few hundred bytes: no deflate stream can hold so many. */
 static void a_bomb_is_refused_before_anything_is_allocated(void **state)
 {
@@ -1289,6 +1355,9 @@ int main(void)
 		SCRATCH_TEST(members_of_others_are_passed_over),
 		SCRATCH_TEST(a_file_that_is_not_a_runs_is_refused),
 		SCRATCH_TEST(what_the_directory_says_must_be_possible),
+		SCRATCH_TEST(members_that_share_bytes_are_refused),
+		SCRATCH_TEST(names_that_lead_elsewhere_are_other_members),
+		SCRATCH_TEST(a_zip64_field_that_lies_is_refused),
 		SCRATCH_TEST(a_bomb_is_refused_before_anything_is_allocated),
 		SCRATCH_TEST(what_is_no_zip_file_is_no_store),
 		SCRATCH_TEST(a_comment_at_the_end_is_allowed),
