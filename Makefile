@@ -11,6 +11,7 @@
 #	tests/crash/test_*.c	the same, with the other crash/*.c and unit/*.c
 #	tests/fuzz/test_*.c	one harness each, with the other fuzz/*.c: a test, and
 #				a libFuzzer program of `make fuzz`
+#	tests/crash/disk/*.c	a FUSE program for them, where there is fuse3
 #	tests/{cli,interop,install}/*.c	one program each; those called
 #				test_* are run, others are there for the scripts
 #	tests/{crash,cli,interop,install}/*.sh	run as they are
@@ -56,6 +57,8 @@ INSTALL = install
 lazily = $(eval $1 := $(shell $2))$($1)
 module_cflags = $(call lazily,$1,$(PKG_CONFIG) --cflags $2 2>/dev/null)
 module_libs = $(call lazily,$1,$(PKG_CONFIG) --libs $2 2>/dev/null || echo $3)
+FUSE_CFLAGS = $(call module_cflags,FUSE_CFLAGS,fuse3)
+FUSE_LIBS = $(call module_libs,FUSE_LIBS,fuse3,-lfuse3)
 LZ4_CFLAGS = $(call module_cflags,LZ4_CFLAGS,liblz4)
 LZ4_LIBS = $(call module_libs,LZ4_LIBS,liblz4,-llz4)
 JANSSON_CFLAGS = $(call module_cflags,JANSSON_CFLAGS,jansson)
@@ -119,6 +122,8 @@ crash_src := $(call sources,tests/crash/test_*.c)
 crash_shared_src := $(filter-out $(crash_src),$(call sources,tests/crash/*.c)) $(unit_shared_src)
 fuzz_src := $(call sources,tests/fuzz/test_*.c)
 fuzz_shared_src := $(filter-out $(fuzz_src),$(call sources,tests/fuzz/*.c))
+# a FUSE program, where there is libfuse 3
+disk_src := $(call sources,tests/crash/disk/*.c)
 script_dirs := cli interop install
 other_test_src := $(call sources,$(script_dirs:%=tests/%/*.c))
 test_src := $(unit_src) $(crash_src) $(sort $(unit_shared_src) $(crash_shared_src)) \
@@ -215,6 +220,7 @@ $(examples): $(BUILD)/%: $(BUILD)/%.o $(static) $(link_stamp)
 unit_programs := $(call programs,$(unit_src))
 crash_programs := $(call programs,$(crash_src))
 fuzz_programs := $(call programs,$(fuzz_src))
+disk_program := $(if $(shell $(PKG_CONFIG) --exists fuse3 2>/dev/null && echo yes),$(call programs,$(disk_src)))
 other_test_programs := $(call programs,$(other_test_src))
 $(unit_programs) $(crash_programs) $(other_test_programs): private own = $(CMOCKA_LIBS)
 $(unit_programs): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(unit_shared_src)) \
@@ -228,6 +234,10 @@ $(fuzz_programs): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(fuzz_shared_src) too
 	$(link_program)
 $(other_test_programs): $(BUILD)/%: $(BUILD)/%.o $(static) $(link_stamp)
 	$(link_program)
+$(crash_programs): | $(disk_program)
+$(disk_program): $(BUILD)/%: %.c $(link_stamp)
+	@mkdir -p $(@D)
+	$(call quiet,LD)$(LINK) -std=c11 $(WARNINGS) $(CPPFLAGS) $(FUSE_CFLAGS) -o $@ $< $(FUSE_LIBS)
 
 # ---------------------------------------------------------------------------
 # Tests. A test is called by its place under tests/: unit/test_ring is a program,
