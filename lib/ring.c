@@ -189,9 +189,19 @@ static int put_slots(struct sde__ring *ring, uint64_t from, uint64_t to, struct 
 	return with_slots(ring, from, to, sde__ring_file_put, error);
 }
 
+/*
+ * The kernel takes what it could not write for written, forgets it when it likes and
+ * tells of it once: to us. So that it stays in the cache, and whoever recovers it
+ * learns how the next attempt went, it is made dirty again. It does not count as
+ * synced all the same.
+ */
 static int sync_slots(struct sde__ring *ring, uint64_t from, uint64_t to, struct sde_error *error)
 {
-	return with_slots(ring, from, to, sde__ring_file_sync, error);
+	const int ret = with_slots(ring, from, to, sde__ring_file_sync, error);
+
+	if (ret)
+		with_slots(ring, from, to, sde__ring_file_dirty, NULL);
+	return ret;
 }
 
 /* All counters for a ring that holds [base, committed). */

@@ -177,6 +177,17 @@ int sde__ring_file_sync(struct sde__ring_file *file, size_t offset, size_t n,
 	return ret ? sde__fail_why(error, ret, "cannot sync 'data/.ring/%s'", file->name) : 0;
 }
 
+int sde__ring_file_dirty(struct sde__ring_file *file, size_t offset, size_t n,
+			 struct sde_error *error)
+{
+	/* a failed sync has left the pages clean: to be written they become dirty */
+	if (file->how == SDE_RING_IO_MAPPED)
+		file->io->populate(file->io->ctx, file->base + offset, n);
+	else
+		sde__ring_file_put(file, offset, n, error);
+	return 0;
+}
+
 int sde__ring_file_ready(struct sde__ring_file *file, struct sde_error *error)
 {
 	const struct sde__io *io = file->io;

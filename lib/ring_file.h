@@ -74,6 +74,10 @@ int sde__ring_file_set(struct sde__ring_file *file, size_t offset, uint64_t valu
 int sde__ring_file_sync(struct sde__ring_file *file, size_t offset, size_t n,
 			struct sde_error *error);
 
+/* What was put there is as if it had been put just now. As far as possible: 0. */
+int sde__ring_file_dirty(struct sde__ring_file *file, size_t offset, size_t n,
+			 struct sde_error *error);
+
 /* Filling the memory will neither wait for the device nor meet a full disk. */
 int sde__ring_file_ready(struct sde__ring_file *file, struct sde_error *error);
 

@@ -445,6 +445,27 @@ static void a_failed_sync_does_not_raise_synced(void **state)
 	sde__ring_free(ring);
 }
 
+/* The kernel forgets what it could not write, unless it is dirty again. */
+static void a_failed_sync_makes_its_slots_dirty_again(void **state)
+{
+	const char *call = how == SDE_RING_IO_WRITTEN ? "pwrite" : "populate";
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, 6);
+	assert_int_equal(sde__ring_sync(ring, 2, NULL), 0);
+	fault_io_arm(&fault, 2, EIO, false);	/* segment.1 */
+	assert_int_equal(sde__ring_sync(ring, 6, NULL), -EIO);
+	assert_int_equal(fault_io_count(&fault, call, "segment.0"), 1);
+	assert_int_equal(fault_io_count(&fault, call, "segment.1"), 1);
+	assert_true(fault_io_find(&fault, 0, call, "segment.0") >
+		    fault_io_find(&fault, 0, sync_call(), "segment.1"));
+	assert_int_equal(sde__ring_get(ring, SDE__RING_SYNCED), 2);
+	sde__ring_free(ring);
+}
+
 static void sync_leaves_sealed_slots_alone(void **state)
 {
 	struct sde__ring *ring;
@@ -1101,6 +1122,7 @@ int main(void)
 		SCRATCH_TEST(claimed_is_raised_before_and_committed_after),
 		SCRATCH_TEST(sync_covers_exactly_what_is_not_synced_yet),
 		SCRATCH_TEST(a_failed_sync_does_not_raise_synced),
+		SCRATCH_TEST(a_failed_sync_makes_its_slots_dirty_again),
 		SCRATCH_TEST(sync_leaves_sealed_slots_alone),
 		SCRATCH_TEST(seal_puts_the_counter_on_the_device),
 		SCRATCH_TEST(a_synced_commit_counts_only_once_it_is_on_the_device),
