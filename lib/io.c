@@ -56,6 +56,15 @@ int sde__io_write_all(const struct sde__io *io, int fd, const void *in, size_t n
 	return 0;
 }
 
+int sde__io_boot_id(const struct sde__io *io, unsigned char out[16])
+{
+	const int ret = io->boot_id(io->ctx, out);
+
+	if (ret)
+		memset(out, 0, 16);
+	return ret == -ENOENT || ret == -EACCES || ret == -EPERM ? 0 : ret;
+}
+
 static int write_pieces(const struct sde__io *io, int fd, const struct sde__piece *pieces,
 			size_t count, bool durable)
 {

@@ -72,7 +72,7 @@ struct sde__io {
 	int (*lock)(void *ctx, int fd);
 	/* 1 if another open file holds the lock, 0 if not; takes nothing */
 	int (*is_locked)(void *ctx, int fd);
-	/* 16 bytes that change at every boot; zeros if they cannot be had */
+	/* 16 bytes that change at every boot; see sde__io_boot_id */
 	int (*boot_id)(void *ctx, unsigned char out[16]);
 	/* which file system a file is on: f_type of statfs(2). May be NULL, for
 	 * one whose preallocated mappings can always be written */
@@ -86,6 +86,9 @@ struct sde__io {
 
 extern const struct sde__io sde__io_posix;
 
+/* Where it has boot_id from. */
+#define SDE__BOOT_ID_FILE "/proc/sys/kernel/random/boot_id"
+
 /* On top of the table, for any implementation of it. */
 
 /* Reads exactly n bytes, or -ENODATA where the file ends before. */
@@ -93,6 +96,13 @@ int sde__io_read_all(const struct sde__io *io, int fd, void *out, size_t n,
 		     uint64_t offset);
 int sde__io_write_all(const struct sde__io *io, int fd, const void *in, size_t n,
 		      uint64_t offset);
+
+/*
+ * The boot's 16 bytes, or zeros where the system has none or keeps them to itself.
+ * Any other failure is one: who took zeros then would believe that the machine has
+ * been restarted, and that what was not synced is lost.
+ */
+int sde__io_boot_id(const struct sde__io *io, unsigned char out[16]);
 
 /* A piece of a file that is written in one go; bytes NULL is a hole of zeros. */
 struct sde__piece {

@@ -285,14 +285,17 @@ static int boot_id(void *ctx, unsigned char out[16])
 	char text[64];
 	unsigned digits = 0;
 	ssize_t got;
-	int fd;
+	int fd, error;
 
 	(void)ctx;
 	memset(out, 0, 16);
-	fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	fd = open(SDE__BOOT_ID_FILE, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	got = read(fd, text, sizeof(text));
+	do {
+		got = read(fd, text, sizeof(text));
+	} while (got < 0 && errno == EINTR);
+	error = got < 0 ? -errno : -ENODATA;
 	close(fd);
 	for (ssize_t i = 0; i < got && digits < 32; i++) {
 		const char c = text[i];
@@ -307,7 +310,7 @@ static int boot_id(void *ctx, unsigned char out[16])
 		out[digits / 2] = (unsigned char)((unsigned)out[digits / 2] << 4 | value);
 		digits++;
 	}
-	return digits == 32 ? 0 : -ENODATA;
+	return digits == 32 ? 0 : error;
 }
 
 static int file_system(void *ctx, int fd, uint64_t *magic)

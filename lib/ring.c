@@ -104,8 +104,9 @@ static int write_header(struct sde__ring *ring, struct sde__ring_header *header,
 	header->device = st.device;
 	header->inode = st.inode;
 	/* without a boot id nothing is trusted after a kill but what is synced */
-	if (io->boot_id(io->ctx, header->boot))
-		memset(header->boot, 0, sizeof(header->boot));
+	ret = sde__io_boot_id(io, header->boot);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot read '" SDE__BOOT_ID_FILE "'");
 	sde__ring_header_encode(header, page);
 	ret = sde__ring_file_fill(&ring->header, 0, page, sizeof(page), error);
 	return ret ? ret : sde__ring_file_put(&ring->header, 0, sizeof(page), error);

@@ -174,8 +174,9 @@ int sde__ring_reader_trust(const struct sde__ring_reader *reader, enum sde__ring
 	ret = reader->io->stat(reader->io->ctx, reader->header_fd, &st);
 	if (ret)
 		return sde__fail_why(error, ret, "cannot stat 'data/.ring/header'");
-	if (reader->io->boot_id(reader->io->ctx, boot))
-		memset(boot, 0, sizeof(boot));
+	ret = sde__io_boot_id(reader->io, boot);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot read '" SDE__BOOT_ID_FILE "'");
 	/* device numbers are dealt out anew at boot: they say something only
 	 * within one */
 	if (!memcmp(boot, h->boot, sizeof(boot)) && memcmp(boot, unknown, sizeof(boot)))
