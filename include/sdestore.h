@@ -527,7 +527,8 @@ int sde_storage_sync(struct sde_storage *storage);
  * Forget all but the first `snapshots` (at most as many as there are, else
  * -EINVAL), durably, to go on from an earlier one. Everything is published
  * first. Handles taken before give SDE_E_STALE where they would read what has
- * been replaced.
+ * been replaced. If it fails half way everything else fails with its code, until
+ * save (or truncate, or close) has finished it.
  */
 int sde_storage_truncate(struct sde_storage *storage, uint64_t snapshots);
 

@@ -34,7 +34,8 @@ struct sde__zarr {
 	unsigned char *pending;		/* state of the next snapshot */
 	unsigned char *last;		/* state of the last one */
 	size_t pending_size, last_size;
-	struct sde_error broken;	/* truncate failed half way */
+	struct sde_error broken;	/* truncate failed half way: save goes on with it */
+	uint64_t cut, cut_epoch;	/* to how many snapshots, in which epoch */
 	struct sde__zarr_facts facts;
 	pthread_mutex_t lock;		/* guards reader */
 	struct sde__reader *reader;	/* of the newest values */

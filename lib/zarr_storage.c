@@ -185,17 +185,8 @@ static int zarr_state(void *self, void *bytes, size_t *n, struct sde_error *erro
 }
 
 /* ------------------------------------------------------------------------
- * Save, sync
+ * Sync
  */
-
-static int zarr_save(void *self, struct sde_error *error)
-{
-	struct sde__zarr *z = self;
-
-	if (z->broken.code)
-		return sde__fail(error, z->broken.code, "%s", z->broken.text);
-	return sde__publisher_save(z->publisher, z->next, error);
-}
 
 static int zarr_sync(void *self, struct sde_error *error)
 {
@@ -407,7 +398,7 @@ void sde__zarr_free(struct sde__zarr *z)
 }
 
 /* ------------------------------------------------------------------------
- * Truncate, close
+ * Save, truncate, close
  */
 
 /* After the smaller metadata are durable: ring, files, counters follow. */
@@ -439,41 +430,65 @@ static int follow_truncate(struct sde__zarr *z, uint64_t snapshots, struct sde_e
 	if (!ret)
 		ret = sde__chunk_list_count(&z->home, &z->config.layout.geometry,
 					    (snapshots + size - 1) / size, &files, &bytes, error);
-	if (!ret)
-		sde__publisher_add_counts(z->publisher, files, bytes);
+	if (ret)
+		return ret;
+	sde__publisher_add_counts(z->publisher, files, bytes);
 	z->next = snapshots;
 	z->limit = 0;
-	return ret;
+	return 0;
+}
+
+/*
+ * Everything is published: cut the store down to z->cut. What fails half way is
+ * begun again by save; every step of it may be done twice.
+ */
+static int cut(struct sde__zarr *z, struct sde_error *error)
+{
+	struct sde__metadata metadata = z->config.metadata;	/* borrowed texts */
+	struct sde_error why = { 0 };
+	int ret;
+
+	sde__publisher_pause(z->publisher);
+	metadata.epoch = z->cut_epoch;
+	metadata.snapshots = z->cut;
+	ret = sde__documents_write(&z->home, &metadata, true, sde__zarr_is_durable(z), &why);
+	if (!ret) {
+		/* info may be asked for it by another thread right now */
+		__atomic_store_n(&z->config.metadata.epoch, metadata.epoch, __ATOMIC_RELAXED);
+		z->config.metadata.snapshots = z->cut;
+		ret = follow_truncate(z, z->cut, &why);
+	}
+	drop_reader(z);
+	z->broken = why;
+	return ret ? sde__fail(error, ret, "%s", why.text) : 0;
+}
+
+static int zarr_save(void *self, struct sde_error *error)
+{
+	struct sde__zarr *z = self;
+	int ret;
+
+	ret = z->broken.code ? cut(z, error) : 0;
+	return ret ? ret : sde__publisher_save(z->publisher, z->next, error);
 }
 
 static int zarr_truncate(void *self, uint64_t snapshots, struct sde_error *error)
 {
 	struct sde__zarr *z = self;
-	struct sde__metadata metadata;
 	int ret;
 
+	ret = z->broken.code ? cut(z, error) : 0;
+	if (ret)
+		return ret;
 	if (snapshots > z->next)
 		return sde__fail(error, -EINVAL, "cannot truncate '%s' of %" PRIu64 " snapshots to %" PRIu64,
 				 z->home.path, z->next, snapshots);
 	ret = zarr_save(z, error);
 	if (ret || snapshots == z->next)
 		return ret;
-	sde__publisher_pause(z->publisher);
-	metadata = z->config.metadata;
-	metadata.epoch++;
-	metadata.snapshots = snapshots;
-	ret = sde__documents_write(&z->home, &metadata, true, sde__zarr_is_durable(z), error);
-	if (!ret) {
-		/* info may be asked for it by another thread right now */
-		__atomic_store_n(&z->config.metadata.epoch, metadata.epoch, __ATOMIC_RELAXED);
-		z->config.metadata.snapshots = snapshots;
-		ret = follow_truncate(z, snapshots, error);
-	}
-	drop_reader(z);
-	/* files and memory no longer agree: only opening it anew sorts that out */
-	if (ret)
-		z->broken = *error;
-	return ret;
+	z->cut = snapshots;
+	z->cut_epoch = z->config.metadata.epoch + 1;
+	return cut(z, error);
 }
 
 /* Everything is published: the ring has done its work. */
