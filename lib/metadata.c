@@ -82,11 +82,29 @@ static bool out_of_memory(const char *text, size_t size, const json_error_t *why
 	return invalid && why->position > 0 && end <= size && text[end - 1] == '"';
 }
 
+/*
+ * jansson leaves out a byte of a token of 16 or more when it gets no memory for it,
+ * and goes on. So a text is parsed twice: what differs is no document.
+ */
+static bool is_again(const json_t *json, const char *text, size_t size)
+{
+	json_t *again = json_loadb(text, size, JSON_REJECT_DUPLICATES, NULL);
+	const bool same = again && json_equal(json, again);
+
+	json_decref(again);
+	return same;
+}
+
 int sde__json_load(const char *text, size_t size, json_t **out, json_error_t *why)
 {
 	*out = json_loadb(text, size, JSON_REJECT_DUPLICATES, why);
-	if (*out)
+	if (*out && is_again(*out, text, size))
 		return 0;
+	if (*out) {
+		json_decref(*out);
+		*out = NULL;
+		return -ENOMEM;
+	}
 	if (out_of_memory(text, size, why))
 		return -ENOMEM;
 	sde__json_printable(why->text);
