@@ -6,15 +6,17 @@
 #include "fault_io.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-static void record(struct fault_io *fault, const char *call, const char *name, uint64_t value)
+/* Guards the counts, the events and the table of mappings, of all of them. */
+static pthread_mutex_t lock_of_all = PTHREAD_MUTEX_INITIALIZER;
+
+static void note(struct fault_io *fault, const char *call, const char *name, uint64_t value)
 {
 	struct fault_event *e;
 
-	if (fault->before)
-		fault->before(fault->before_ctx, call, name);
 	if (fault->events == FAULT_IO_EVENTS)
 		return;
 	e = &fault->event[fault->events++];
@@ -23,18 +25,34 @@ static void record(struct fault_io *fault, const char *call, const char *name, u
 	e->value = value;
 }
 
+static void record(struct fault_io *fault, const char *call, const char *name, uint64_t value)
+{
+	if (fault->before)
+		fault->before(fault->before_ctx, call, name);
+	pthread_mutex_lock(&lock_of_all);
+	note(fault, call, name, value);
+	pthread_mutex_unlock(&lock_of_all);
+}
+
 /* Count a call; true if it is to fail. */
 static bool fails(struct fault_io *fault, const char *call, const char *name, uint64_t value)
 {
-	record(fault, call, name, value);
-	if (fault->only && strcmp(fault->only, call))
-		return false;
-	fault->calls++;
-	if (!fault->fail_at || fault->calls < fault->fail_at ||
-	    (fault->calls > fault->fail_at && !fault->for_good))
-		return false;
-	fault->fired = true;
-	return true;
+	bool fail = false;
+
+	if (fault->before)
+		fault->before(fault->before_ctx, call, name);
+	pthread_mutex_lock(&lock_of_all);
+	note(fault, call, name, value);
+	if (!fault->only || !strcmp(fault->only, call)) {
+		fault->calls++;
+		fail = fault->fail_at && fault->calls >= fault->fail_at &&
+		       (fault->calls == fault->fail_at || fault->for_good);
+	}
+	if (fail && !fault->fired)
+		fault->failed = fault->events - 1;
+	fault->fired |= fail;
+	pthread_mutex_unlock(&lock_of_all);
+	return fail;
 }
 
 static const char *last_component(const char *path)
@@ -71,7 +89,7 @@ static int open_at(void *ctx, int dir, const char *name, int flags)
 	fd = sde__io_posix.open_at(NULL, dir, name, flags);
 	if (fd < 0)
 		return fd;
-	fault->handles++;
+	__atomic_add_fetch(&fault->handles, 1, __ATOMIC_RELAXED);
 	if (fd < FAULT_IO_HANDLES)
 		snprintf(fault->handle_name[fd], sizeof(fault->handle_name[fd]), "%s",
 			 last_component(name));
@@ -84,7 +102,7 @@ static int close_handle(void *ctx, int fd)
 	const bool fail = fails(fault, "close", name_of(fault, fd), 0);
 	const int ret = sde__io_posix.close(NULL, fd);
 
-	fault->handles--;
+	__atomic_sub_fetch(&fault->handles, 1, __ATOMIC_RELAXED);
 	return fail ? -fault->error : ret;
 }
 
@@ -201,6 +219,7 @@ static int map(void *ctx, int fd, size_t size, bool writable, void **out)
 	ret = sde__io_posix.map(NULL, fd, size, writable, out);
 	if (ret)
 		return ret;
+	pthread_mutex_lock(&lock_of_all);
 	fault->maps++;
 	for (int i = 0; i < FAULT_IO_MAPS; i++) {
 		if (fault->map[i].base)
@@ -210,6 +229,7 @@ static int map(void *ctx, int fd, size_t size, bool writable, void **out)
 		snprintf(fault->map[i].name, sizeof(fault->map[i].name), "%s", name_of(fault, fd));
 		break;
 	}
+	pthread_mutex_unlock(&lock_of_all);
 	return 0;
 }
 
@@ -217,10 +237,12 @@ static int unmap(void *ctx, void *base, size_t size)
 {
 	struct fault_io *fault = ctx;
 
+	pthread_mutex_lock(&lock_of_all);
 	for (int i = 0; i < FAULT_IO_MAPS; i++)
 		if (fault->map[i].base == base)
 			fault->map[i].base = NULL;
 	fault->maps--;
+	pthread_mutex_unlock(&lock_of_all);
 	return sde__io_posix.unmap(NULL, base, size);
 }
 

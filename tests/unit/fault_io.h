@@ -6,7 +6,8 @@
  *
  * A call that fails has done nothing, but for close, which has closed (as on
  * Linux). close counts as a call; unmap, copy and commit never fail and are not
- * counted. Not thread-safe.
+ * counted. The library's threads may call at once; whoever arms it, or looks at
+ * what happened, does so while they do not.
  */
 #ifndef SDE_TESTS_UNIT_FAULT_IO_H
 #define SDE_TESTS_UNIT_FAULT_IO_H
@@ -41,6 +42,7 @@ struct fault_io {
 	/* what happened */
 	unsigned long calls;
 	bool fired;
+	size_t failed;		/* the event of the first call that failed */
 	int handles, maps;	/* open now */
 	struct fault_event event[FAULT_IO_EVENTS];
 	size_t events;
