@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Allocations that fail: the n-th one, once or for good. Whoever includes this, one
+ * file of a program, gives that program's malloc and its relatives a counter in
+ * front; libraries it uses (jansson, blosc, libc's own strdup) allocate through the
+ * same ones, as the program's symbols come first. Under AddressSanitizer the
+ * allocator behind is its own, so that what it can see is still seen.
+ *
+ * For glibc; elsewhere FAULT_MEMORY is 0 and nothing fails. Threads may allocate at
+ * once; whoever arms it does so while they do not.
+ */
+#ifndef SDE_TESTS_CRASH_FAULT_MEMORY_H
+#define SDE_TESTS_CRASH_FAULT_MEMORY_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+struct fault_memory {
+	unsigned long fail_at;	/* number of the allocation from 1; 0: none */
+	bool for_good;		/* and all after it */
+	bool counting;
+	unsigned long calls;	/* atomic; while counting */
+	bool fired;
+	long live;		/* atomic; allocations not freed, ever */
+};
+
+static struct fault_memory fault_memory;
+
+static void fault_memory_arm(unsigned long fail_at, bool for_good)
+{
+	fault_memory.fail_at = fail_at;
+	fault_memory.for_good = for_good;
+	fault_memory.calls = 0;
+	fault_memory.fired = false;
+	fault_memory.counting = true;
+}
+
+static void fault_memory_disarm(void)
+{
+	fault_memory.fail_at = 0;
+	fault_memory.counting = false;
+}
+
+#ifdef __GLIBC__
+#define FAULT_MEMORY 1
+
+/* libasan's, where the program has one */
+extern void *__interceptor_malloc(size_t) __attribute__((weak));
+extern void *__interceptor_calloc(size_t, size_t) __attribute__((weak));
+extern void *__interceptor_realloc(void *, size_t) __attribute__((weak));
+extern void *__interceptor_aligned_alloc(size_t, size_t) __attribute__((weak));
+extern void __interceptor_free(void *) __attribute__((weak));
+extern void *__libc_malloc(size_t);
+extern void *__libc_calloc(size_t, size_t);
+extern void *__libc_realloc(void *, size_t);
+extern void *__libc_memalign(size_t, size_t);
+extern void __libc_free(void *);
+
+static bool fault_memory_fails(void)
+{
+	unsigned long n;
+
+	if (!fault_memory.counting)
+		return false;
+	n = __atomic_add_fetch(&fault_memory.calls, 1, __ATOMIC_RELAXED);
+	if (!fault_memory.fail_at || n < fault_memory.fail_at ||
+	    (n > fault_memory.fail_at && !fault_memory.for_good))
+		return false;
+	__atomic_store_n(&fault_memory.fired, true, __ATOMIC_RELAXED);
+	errno = ENOMEM;
+	return true;
+}
+
+static void *fault_memory_note(void *p)
+{
+	if (p)
+		__atomic_add_fetch(&fault_memory.live, 1, __ATOMIC_RELAXED);
+	return p;
+}
+
+void *malloc(size_t n)
+{
+	if (fault_memory_fails())
+		return NULL;
+	return fault_memory_note(__interceptor_malloc ? __interceptor_malloc(n) : __libc_malloc(n));
+}
+
+void *calloc(size_t count, size_t n)
+{
+	if (fault_memory_fails())
+		return NULL;
+	return fault_memory_note(__interceptor_calloc ? __interceptor_calloc(count, n) :
+				 __libc_calloc(count, n));
+}
+
+void *realloc(void *old, size_t n)
+{
+	void *p;
+
+	if (fault_memory_fails())
+		return NULL;
+	p = __interceptor_realloc ? __interceptor_realloc(old, n) : __libc_realloc(old, n);
+	return old ? p : fault_memory_note(p);
+}
+
+void *aligned_alloc(size_t alignment, size_t n)
+{
+	if (fault_memory_fails())
+		return NULL;
+	return fault_memory_note(__interceptor_aligned_alloc ?
+				 __interceptor_aligned_alloc(alignment, n) :
+				 __libc_memalign(alignment, n));
+}
+
+/*
+ * Never fails: it is libblosc that calls it, prints a line and goes on with NULL.
+ * Ours asks for as much just before (codec.c), and that does fail.
+ */
+int posix_memalign(void **out, size_t alignment, size_t n)
+{
+	n = (n + alignment - 1) / alignment * alignment;
+	*out = fault_memory_note(__interceptor_aligned_alloc ?
+				 __interceptor_aligned_alloc(alignment, n) :
+				 __libc_memalign(alignment, n));
+	return *out ? 0 : ENOMEM;
+}
+
+void free(void *p)
+{
+	if (p)
+		__atomic_sub_fetch(&fault_memory.live, 1, __ATOMIC_RELAXED);
+	if (__interceptor_free)
+		__interceptor_free(p);
+	else
+		__libc_free(p);
+}
+
+#else
+#define FAULT_MEMORY 0
+#endif
+
+#endif
