@@ -216,7 +216,7 @@ _Noreturn void disk_work(uint64_t seed, uint64_t number)
 	w->mark.cut = UINT64_MAX;
 	w->io = sde__io_posix;
 	w->io.boot_id = boot_before;
-	w->hooks = (struct sde__zarr_hooks){ &w->io, false };
+	w->hooks = (struct sde__zarr_hooks){ .io = &w->io };
 	disk_work_choose(w, seed, number);
 	w->marks = open("disk/mark", O_WRONLY | O_CLOEXEC);
 	if (w->marks < 0)

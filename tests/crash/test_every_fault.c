@@ -640,7 +640,7 @@ static void start_world(struct world *w, const struct attempt *a, const struct o
 	memset(w->generation, 0, sizeof(w->generation));
 	w->now = 0;
 	w->options = *options;
-	w->hooks = (struct sde__zarr_hooks){ &w->fault.io, !a->threads };
+	w->hooks = (struct sde__zarr_hooks){ .io = &w->fault.io, .synchronous = !a->threads };
 	w->attempt = a;
 	w->storage = NULL;
 	w->read_only = w->numpy = false;

@@ -181,7 +181,7 @@ static int boot_after(void *ctx, unsigned char out[16])
 }
 
 static struct sde__io io;
-static const struct sde__zarr_hooks hooks = { &io, true };
+static const struct sde__zarr_hooks hooks = { .io = &io, .synchronous = true };
 
 #define WHY 400
 #define refuse(why, ...) do { snprintf(why, WHY, __VA_ARGS__); return; } while (0)

@@ -695,7 +695,7 @@ static void steps_and_float32_meet_holes(void **state)
 /* A child stores, saves at `saved` and dies; synchronous, so that it is known what is where. */
 static void crash(int saved, int last)
 {
-	const struct sde__zarr_hooks hooks = { &sde__io_posix, true };
+	const struct sde__zarr_hooks hooks = { .io = &sde__io_posix, .synchronous = true };
 	const struct sde_zarr_options options = options_of(&forms[0]);
 	struct sde_storage *storage;
 	int status;
