@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The transpose between slots and inner chunks. Guards the bytes (it copies,
- * never computes: NaN payloads and -0.0 pass) and the memory bandwidth: every
- * cache line on either side is to be moved about once.
+ * The transpose between slots and inner chunks. Guards the bytes (it moves bits
+ * and never computes with floating-point numbers: NaN payloads and -0.0 pass) and
+ * the memory bandwidth: every cache line on either side is to be moved about once,
+ * also when numbers are rounded on the way.
  */
 #include "gather.h"
+
+#include "rounding.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -13,12 +16,12 @@
 #error "chunks are little-endian and gather does not swap bytes"
 #endif
 
-#define CACHE_LINE 64	/* bytes */
+#define CACHE_LINE SDE__ROUNDING_LINE	/* bytes */
 
 /* Rows up to this are copied item by item: a call to memcpy costs more. */
 #define SHORT_ROW 64	/* bytes */
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define ALWAYS_INLINE SDE__ALWAYS_INLINE
 
 /* One axis of a block: its length, and its strides in bytes. */
 struct axis {
@@ -43,13 +46,62 @@ static ALWAYS_INLINE const char *at_const(const char *base, uint64_t i, int64_t 
 }
 
 /* ------------------------------------------------------------------------
- * Kernels. `item` is a constant wherever these are inlined.
+ * Rounding
  */
 
-/* One row: the axis is the fastest on both sides. */
-static ALWAYS_INLINE void copy_row(size_t item, struct axis x, char *restrict to,
-				   const char *restrict from)
+/* At most a line of numbers from one place to another, rounded. */
+static ALWAYS_INLINE void round_items(size_t item, const struct sde__rounding *r, struct axis x,
+				      char *restrict to, const char *restrict from)
 {
+	union {
+		sde__line8 eight;
+		sde__line4 four;
+		char bytes[CACHE_LINE];
+	} line;
+
+	if (x.count < CACHE_LINE / item)
+		memset(&line, 0, sizeof(line));
+	for (uint64_t i = 0; i < x.count; i++)
+		memcpy(line.bytes + i * item, at_const(from, i, x.from), item);
+	if (item == 8)
+		sde__round_line8(&line.eight, r);
+	else
+		sde__round_line4(&line.four, r);
+	for (uint64_t i = 0; i < x.count; i++)
+		memcpy(at(to, i, x.to), line.bytes + i * item, item);
+}
+
+/* ------------------------------------------------------------------------
+ * Kernels. `item` is a constant wherever these are inlined, and so is whether there
+ * is a rounding (`r` not NULL).
+ */
+
+static ALWAYS_INLINE void round_row(size_t item, const struct sde__rounding *r, struct axis x,
+				    char *restrict to, const char *restrict from)
+{
+	const uint64_t width = CACHE_LINE / item;
+	const int64_t step = (int64_t)item;
+	struct axis line = { width, x.to, x.from };
+	uint64_t i = 0;
+
+	if (x.to == step && x.from == step)
+		for (; x.count - i >= width; i += width)
+			round_items(item, r, (struct axis){ width, step, step }, to + i * item,
+				    from + i * item);
+	for (; i < x.count; i += width) {
+		line.count = x.count - i < width ? x.count - i : width;
+		round_items(item, r, line, at(to, i, x.to), at_const(from, i, x.from));
+	}
+}
+
+/* One row: the axis is the fastest on both sides. */
+static ALWAYS_INLINE void copy_row(size_t item, const struct sde__rounding *r, struct axis x,
+				   char *restrict to, const char *restrict from)
+{
+	if (r) {
+		round_row(item, r, x, to, from);
+		return;
+	}
 	if (x.to == (int64_t)item && x.from == (int64_t)item) {
 		if (x.count * item > SHORT_ROW) {
 			memcpy(to, from, x.count * item);
@@ -69,8 +121,8 @@ static ALWAYS_INLINE void copy_row(size_t item, struct axis x, char *restrict to
  * so that only the lines of the other side have to stay: strides that are
  * multiples of 4 KiB put all lines of a side into one set of the L1 cache.
  */
-static ALWAYS_INLINE void copy_tile(size_t item, bool a_outermost, struct axis a,
-				    struct axis b, char *restrict to,
+static ALWAYS_INLINE void copy_tile(size_t item, const struct sde__rounding *r, bool a_outermost,
+				    struct axis a, struct axis b, char *restrict to,
 				    const char *restrict from)
 {
 	struct axis x = a_outermost ? a : b, y = a_outermost ? b : a;
@@ -79,6 +131,10 @@ static ALWAYS_INLINE void copy_tile(size_t item, bool a_outermost, struct axis a
 		char *t = at(to, i, x.to);
 		const char *f = at_const(from, i, x.from);
 
+		if (r) {
+			round_items(item, r, y, t, f);
+			continue;
+		}
 		for (uint64_t j = 0; j < y.count; j++)
 			memcpy(at(t, j, y.to), at_const(f, j, y.from), item);
 	}
@@ -103,9 +159,9 @@ struct plan {
 };
 
 /* All tiles along c, k ... k_end, at (i, j). */
-static ALWAYS_INLINE void copy_tiles(size_t item, const struct plan *p, uint64_t i,
-				     uint64_t j, uint64_t k, uint64_t k_end,
-				     char *restrict to, const char *restrict from)
+static ALWAYS_INLINE void copy_tiles(size_t item, const struct sde__rounding *r,
+				     const struct plan *p, uint64_t i, uint64_t j, uint64_t k,
+				     uint64_t k_end, char *restrict to, const char *restrict from)
 {
 	const uint64_t width = CACHE_LINE / item;
 	const int64_t step = (int64_t)item;
@@ -123,17 +179,17 @@ static ALWAYS_INLINE void copy_tiles(size_t item, const struct plan *p, uint64_t
 
 		/* the same call with constants, for the compiler to unroll */
 		if (whole && p->a_outermost)
-			copy_tile(item, true, (struct axis){ width, step, a.from },
+			copy_tile(item, r, true, (struct axis){ width, step, a.from },
 				  (struct axis){ width, b.to, step }, t, f);
 		else if (whole)
-			copy_tile(item, false, (struct axis){ width, step, a.from },
+			copy_tile(item, r, false, (struct axis){ width, step, a.from },
 				  (struct axis){ width, b.to, step }, t, f);
 		else
-			copy_tile(item, p->a_outermost, a, b, t, f);
+			copy_tile(item, r, p->a_outermost, a, b, t, f);
 	}
 }
 
-static ALWAYS_INLINE void run_plan(size_t item, const struct plan *p,
+static ALWAYS_INLINE void run_plan(size_t item, const struct sde__rounding *r, const struct plan *p,
 				   char *restrict to, const char *restrict from)
 {
 	const uint64_t width = CACHE_LINE / item;
@@ -144,21 +200,22 @@ static ALWAYS_INLINE void run_plan(size_t item, const struct plan *p,
 	for (uint64_t x = 0; x < outer; x += width)
 		for (uint64_t k = 0; k < middle; k++)
 			for (uint64_t y = 0; y < inner; y += width)
-				copy_tiles(item, p, p->a_outermost ? x : y,
+				copy_tiles(item, r, p, p->a_outermost ? x : y,
 					   p->a_outermost ? y : x, k,
 					   p->c_innermost ? p->c.count : k + 1, to, from);
 }
 
 /* rows[0] is the fastest axis of both sides, rows[2] the slowest. */
-static ALWAYS_INLINE void run_rows(size_t item, const struct axis rows[3],
-				   char *restrict to, const char *restrict from)
+static ALWAYS_INLINE void run_rows(size_t item, const struct sde__rounding *r,
+				   const struct axis rows[3], char *restrict to,
+				   const char *restrict from)
 {
 	for (uint64_t i = 0; i < rows[2].count; i++) {
 		char *t = at(to, i, rows[2].to);
 		const char *f = at_const(from, i, rows[2].from);
 
 		for (uint64_t j = 0; j < rows[1].count; j++)
-			copy_row(item, rows[0], at(t, j, rows[1].to),
+			copy_row(item, r, rows[0], at(t, j, rows[1].to),
 				 at_const(f, j, rows[1].from));
 	}
 }
@@ -243,13 +300,13 @@ static bool order(struct axis axes[3], unsigned n)
 	return true;
 }
 
-static ALWAYS_INLINE void copy_block(size_t item, struct axis axes[3], unsigned n,
-				     char *restrict to, const char *restrict from)
+static ALWAYS_INLINE void copy_block(size_t item, const struct sde__rounding *r, struct axis axes[3],
+				     unsigned n, char *restrict to, const char *restrict from)
 {
 	struct plan plan;
 
 	if (order(axes, n)) {
-		run_rows(item, axes, to, from);
+		run_rows(item, r, axes, to, from);
 		return;
 	}
 	plan.a = axes[0];
@@ -257,7 +314,19 @@ static ALWAYS_INLINE void copy_block(size_t item, struct axis axes[3], unsigned 
 	plan.c = axes[2];
 	plan.a_outermost = weight(plan.a) >= weight(plan.b);
 	plan.c_innermost = weight(plan.c) < weight(plan.a_outermost ? plan.b : plan.a);
-	run_plan(item, &plan, to, from);
+	run_plan(item, r, &plan, to, from);
+}
+
+/* The axes of a block, simplified; how many are left, or -1 if it is empty. */
+static int axes_of(const uint64_t count[3], const int64_t to[3], const int64_t from[3],
+		   struct axis axes[3])
+{
+	for (unsigned i = 0; i < 3; i++) {
+		if (count[i] == 0)
+			return -1;
+		axes[i] = (struct axis){ count[i], to[i], from[i] };
+	}
+	return (int)simplify(axes);
 }
 
 void sde__strided_copy(size_t item, const uint64_t count[3], void *to,
@@ -265,18 +334,64 @@ void sde__strided_copy(size_t item, const uint64_t count[3], void *to,
 		       const int64_t from_strides[3])
 {
 	struct axis axes[3];
-	unsigned n;
+	const int n = axes_of(count, to_strides, from_strides, axes);
 
-	for (unsigned i = 0; i < 3; i++) {
-		if (count[i] == 0)
-			return;
-		axes[i] = (struct axis){ count[i], to_strides[i], from_strides[i] };
-	}
-	n = simplify(axes);
+	if (n < 0)
+		return;
 	if (item == 8)
-		copy_block(8, axes, n, to, from);
+		copy_block(8, NULL, axes, (unsigned)n, to, from);
 	else
-		copy_block(4, axes, n, to, from);
+		copy_block(4, NULL, axes, (unsigned)n, to, from);
+}
+
+/* The same, rounded; keepbits is not 0. */
+static void strided_round(size_t item, unsigned keepbits, const uint64_t count[3], void *to,
+			  const int64_t to_strides[3], const void *from,
+			  const int64_t from_strides[3])
+{
+	const struct sde__rounding r = sde__rounding_to(item, keepbits);
+	struct axis axes[3];
+	const int n = axes_of(count, to_strides, from_strides, axes);
+
+	if (n < 0)
+		return;
+	if (item == 8)
+		copy_block(8, &r, axes, (unsigned)n, to, from);
+	else
+		copy_block(4, &r, axes, (unsigned)n, to, from);
+}
+
+unsigned sde__mantissa_bits(enum sde_dtype dtype)
+{
+	return dtype == SDE_FLOAT32 ? 23 : 52;
+}
+
+unsigned sde__rounding(enum sde_dtype dtype, unsigned keepbits)
+{
+	return keepbits < sde__mantissa_bits(dtype) ? keepbits : 0;
+}
+
+void sde__round(enum sde_dtype dtype, unsigned keepbits, void *numbers, uint64_t count)
+{
+	const size_t item = sde__dtype_size(dtype), width = CACHE_LINE / item;
+	const int64_t step = (int64_t)item;
+	struct sde__rounding r;
+	char line[CACHE_LINE];
+
+	if (!keepbits)
+		return;
+	r = sde__rounding_to(item, keepbits);
+	/* by a copy: source and destination of a rounded move do not overlap */
+	for (char *p = numbers; count; p += CACHE_LINE) {
+		const struct axis x = { count < width ? count : width, step, step };
+
+		memcpy(line, p, x.count * item);
+		if (item == 8)
+			round_items(8, &r, x, p, line);
+		else
+			round_items(4, &r, x, p, line);
+		count -= x.count;
+	}
 }
 
 /* ------------------------------------------------------------------------
@@ -341,15 +456,19 @@ void sde__gather(const struct sde__geometry *geometry, const struct sde__slots *
 	const int64_t from[3] = { (int64_t)slots->dimension_stride,
 				  (int64_t)slots->trajectory_stride,
 				  (int64_t)slots->slot_size };
+	const char *first = (const char *)slots->payload +
+			    inner * geometry->inner_width * slots->trajectory_stride;
 	int64_t to[3];
 
 	chunk_strides(geometry, to);
 	fill_padding(geometry, width, slots->count, out);
 	if (slots->count == 0)
 		return;
-	sde__strided_copy(sde__dtype_size(geometry->dtype), count, out, to,
-			  (const char *)slots->payload +
-			  inner * geometry->inner_width * slots->trajectory_stride, from);
+	if (slots->keepbits)
+		strided_round(sde__dtype_size(geometry->dtype), slots->keepbits, count, out, to,
+			      first, from);
+	else
+		sde__strided_copy(sde__dtype_size(geometry->dtype), count, out, to, first, from);
 }
 
 void sde__scatter(const struct sde__geometry *geometry, const void *chunk, uint64_t inner,

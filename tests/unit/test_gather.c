@@ -231,7 +231,7 @@ static void a_chunk_holds_the_slots_and_the_fill_value_elsewhere(void **state)
 		size_t size = s.slot_size * s.count, bytes = sde__inner_bytes(&s.g);
 		char *slots = room(size), *chunk = room(bytes);
 		struct sde__slots view = { slots, s.slot_size, s.dimension_stride,
-					   s.trajectory_stride, s.count };
+					   s.trajectory_stride, s.count, 0 };
 
 		fill_random(slots, size);
 		for (uint64_t inner = 0; inner < sde__inner_count(&s.g); inner++) {
@@ -254,7 +254,7 @@ static void scatter_puts_back_what_gather_took_and_nothing_else(void **state)
 		char *slots = room(size), *back = room(size), *chunk = room(bytes);
 		char *expected;
 		struct sde__slots view = { slots, s.slot_size, s.dimension_stride,
-					   s.trajectory_stride, s.count };
+					   s.trajectory_stride, s.count, 0 };
 
 		fill_random(slots, size);
 		fill_random(back, size);
@@ -278,7 +278,7 @@ static void scatter_puts_back_what_gather_took_and_nothing_else(void **state)
 static void no_slots_give_a_chunk_of_fill_values(void **state)
 {
 	const struct sde__geometry g = { 2, 9, 5, 8, SDE_FLOAT64 };
-	const struct sde__slots none = { NULL, 256, 72, 8, 0 };
+	const struct sde__slots none = { NULL, 256, 72, 8, 0, 0 };
 	double chunk[2 * 8 * 5];
 	char expected[8];
 
