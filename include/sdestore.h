@@ -35,7 +35,7 @@
  * caller-owned struct sde_error; a storage keeps the sentence of its last
  * failure for sde_storage_error(). The library never prints and never exits.
  *
- * THREADS. store, reserve, commit, set_state, state, save, sync, truncate and
+ * THREADS. store, reserve, commit, set_state, state, last, save, sync, truncate and
  * close belong to one thread at a time (any thread, but not two at once). info,
  * error, values, iterations, attributes, time_units, verify and every sde_array_
  * call may be made from any thread at any time, with one exception: close ends the storage, not the
@@ -264,7 +264,12 @@ struct sde_zarr_options {
 	unsigned zarr_format;
 	enum sde_codec codec;
 	enum sde_checksum checksum;
-	/* mantissa bits to keep; 0: all (lossless). Not implemented: must be 0 */
+	/* explicit mantissa bits to keep of every number, 1 to 52 (float64) or 23
+	 * (float32); 0: all. Numbers are rounded to nearest, ties to even, before they
+	 * are compressed: relative error at most 2^-(keepbits + 1). NaN and infinity
+	 * are untouched; what is too large for fewer bits becomes infinity. Every
+	 * reader, sde_storage_values among them, sees the rounded ones from the
+	 * beginning; sde_storage_last has the exact last snapshot */
 	unsigned keepbits;
 	enum sde_sync sync;
 	/* for SDE_SYNC_INTERVAL; default 1000 */
@@ -507,6 +512,21 @@ int sde_storage_set_state(struct sde_storage *storage, const void *bytes, size_t
  * too small (*n is what it takes), SDE_E_NO_DATA if the last snapshot has none.
  */
 int sde_storage_state(const struct sde_storage *storage, void *bytes, size_t *n);
+
+/*
+ * The last snapshot as it was stored, to go on from: d_X x N numbers into `data`,
+ * `size` bytes (-ENOBUFS if that is too small), in the layout of the options; of a
+ * storage opened read-only, or one of memory, [d][n]. SDE_E_NO_DATA if there is none.
+ *
+ * With keepbits chunk files have rounded numbers; but what was stored last stays
+ * known exactly, in the ring while a run lives and after it was killed, in
+ * a file of its own after save and close. It may be lost to a power failure after
+ * the last save, and by sde_storage_truncate to a snapshot that is neither in the
+ * ring nor the last saved one. *exact is then 0 and `data` has the rounded numbers,
+ * else it is 1. With exact NULL only exact numbers will do: SDE_E_NO_DATA if they
+ * are lost. data NULL: only *exact is told. Thread rules as for store.
+ */
+int sde_storage_last(struct sde_storage *storage, void *data, size_t size, int *exact);
 
 /*
  * Publish everything: when it returns 0, all snapshots are in the files that

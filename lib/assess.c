@@ -24,6 +24,7 @@ static void drop_ring(struct sde__reader *reader)
 	sde__ring_reader_close(reader->ring);
 	reader->ring = NULL;
 	memset(&reader->counters, 0, sizeof(reader->counters));
+	reader->ring_first = reader->ring_end = 0;
 }
 
 /*
@@ -220,14 +221,14 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 					"'%s/data/.ring/header' has impossible counters (ring discard goes on without it)",
 					reader->home.path);
 	}
-	if (!ret) {
-		reader->ring_first = first;
-		reader->ring_end = upto;
-	}
-	if (!ret && damage->code && heals(reader, first, upto))
-		sde__error_clear(damage);
-	if (ret || upto <= reader->filed)
+	if (ret)
 		return ret;
+	if (damage->code && heals(reader, first, upto))
+		sde__error_clear(damage);
+	reader->ring_first = first;
+	reader->ring_end = upto;
+	if (upto <= reader->filed)
+		return 0;
 	/* a writer at work has no gap, unless it truncates just now */
 	if (first > reader->filed && alive)
 		return sde__fail(error, SDE_E_STALE, "'%s' is being truncated", reader->home.path);

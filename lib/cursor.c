@@ -282,10 +282,12 @@ static int slot_span(struct sde__cursor *cursor, const struct part *part, uint64
 
 	ret = sde__ring_reader_read(reader->ring, part->first + i * r[2].step,
 				    l->payload_offset + from, cursor->payload, to - from, error);
-	if (!ret)
-		sde__strided_copy(item, counts, part->out + (int64_t)d_first * part->stride[0] +
-				  (int64_t)i * part->stride[2], part->stride, cursor->payload, strides);
-	return ret;
+	if (ret)
+		return ret;
+	sde__round(l->geometry.dtype, reader->codec.keepbits, cursor->payload, (to - from) / item);
+	sde__strided_copy(item, counts, part->out + (int64_t)d_first * part->stride[0] +
+			  (int64_t)i * part->stride[2], part->stride, cursor->payload, strides);
+	return 0;
 }
 
 /* 0: done; 1: the ring no longer has it. */
@@ -495,6 +497,22 @@ static int slot_from_ring(struct sde__cursor *cursor, uint64_t index,
 	return ret;
 }
 
+int sde__reader_ring_slot(struct sde__cursor *cursor, uint64_t index,
+			  const struct sde__slot_layout *layout, unsigned char *slot,
+			  struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	int ret;
+
+	if (!reader->ring || index < reader->ring_first || index >= reader->ring_end)
+		return 1;
+	ret = slot_from_ring(cursor, index, layout, slot, error);
+	if (ret)
+		return ret;
+	ret = sde__ring_reader_intact(reader->ring, index, reader->metadata.epoch, error);
+	return ret < 0 ? ret : !ret;
+}
+
 static int slots_from_file(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 			   const struct sde__slot_layout *layout, unsigned char *slots,
 			   struct sde_error *error)
@@ -511,7 +529,8 @@ static int slots_from_file(struct sde__cursor *cursor, uint64_t chunk, uint64_t 
 	state = side->states;
 	for (uint32_t i = 0; i < count; i++) {
 		const struct sde__slot_head head = { side->time[i], side->iteration[i],
-						     side->state_size[i] };
+						     side->state_size[i],
+						     cursor->reader->codec.keepbits != 0 };
 
 		if (head.state_size > layout->state_capacity)
 			return sde__fail(error, SDE_E_CORRUPT, "'%s': the states have impossible sizes",

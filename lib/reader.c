@@ -6,6 +6,7 @@
 #include "reader.h"
 
 #include "assess.h"
+#include "gather.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ static int load(struct sde__reader *reader, bool locked_by_us, bool patient, enu
 		return ret;
 	reader->codec = (struct sde__codec){
 		.id = m->codec, .item = sde__dtype_size(m->geometry.dtype), .checksum = m->checksum,
+		.keepbits = sde__rounding(m->geometry.dtype, m->keepbits),
 	};
 	for (int i = 0; i < 16; i++)
 		reader->run[i] = (unsigned char)(nibble(m->run[2 * i]) << 4 | nibble(m->run[2 * i + 1]));

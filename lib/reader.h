@@ -18,6 +18,9 @@
  * numbers are in blocks of their own and in the chunks' side tables: a filling reader
  * takes them from there before it gives NaN and -1.
  *
+ * With keepbits chunk files have rounded numbers and slots exact ones; data rounds
+ * what it takes from a slot, so that a value never changes between two reads.
+ *
  * A reader is shared by reference count and may be used by any number of
  * threads, each with a cursor of its own.
  */
@@ -129,6 +132,14 @@ int sde__reader_state(struct sde__cursor *cursor, uint64_t index, void *bytes, s
 int sde__reader_slots(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 		      const struct sde__slot_layout *layout, unsigned char *slots,
 		      struct sde_error *error);
+
+/*
+ * The slot of snapshot `index` as the ring has it, with what was stored and not
+ * what keepbits makes of it, into `slot` of another layout. 1: it does not have it.
+ */
+int sde__reader_ring_slot(struct sde__cursor *cursor, uint64_t index,
+			  const struct sde__slot_layout *layout, unsigned char *slot,
+			  struct sde_error *error);
 
 /* Decode every inner chunk and the side table of chunk `chunk`. */
 int sde__reader_verify(struct sde__cursor *cursor, uint64_t chunk, struct sde_error *error);

@@ -6,6 +6,7 @@
 #include "recover.h"
 
 #include "chunk_list.h"
+#include "last.h"
 #include "series.h"
 #include "shard.h"
 
@@ -143,6 +144,11 @@ int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
 	 * documents */
 	if (!ret)
 		ret = publish(&r, error);
+	/* the exact numbers of the last snapshot before their ring goes */
+	if (!ret)
+		ret = sde__last_keep(reader, &config->layout, r.durable, error);
+	if (!ret)
+		ret = sde__restart_tidy(&reader->home, error);
 	if (!ret)
 		ret = sde__chunk_list_clean(&list, (reader->snapshots + size - 1) / size, error);
 	sde__cursor_free(&r.cursor);

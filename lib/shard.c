@@ -130,6 +130,7 @@ int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw, struc
 		.dimension_stride = l->dimension_stride,
 		.trajectory_stride = l->trajectory_stride,
 		.count = shard->count,
+		.keepbits = shard->codec.keepbits,
 	};
 	struct gathering gathering = { &l->geometry, &slots, inner, raw };
 	const size_t n = sde__inner_bytes(&l->geometry);

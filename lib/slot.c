@@ -56,21 +56,24 @@ int sde__slot_layout_derive(struct sde__slot_layout *layout, struct sde_error *e
 void sde__slot_head_write(void *slot, const struct sde__slot_head *head)
 {
 	unsigned char *p = slot;
-	const uint32_t zero = 0;
+	const uint32_t rounded = head->rounded;
 
 	memcpy(p, &head->time, 8);
 	memcpy(p + 8, &head->iteration, 8);
 	memcpy(p + 16, &head->state_size, 4);
-	memcpy(p + 20, &zero, 4);
+	memcpy(p + 20, &rounded, 4);
 }
 
 int sde__slot_head_read(const void *slot, const struct sde__slot_layout *layout,
 			struct sde__slot_head *head)
 {
 	const unsigned char *p = slot;
+	uint32_t rounded;
 
 	memcpy(&head->time, p, 8);
 	memcpy(&head->iteration, p + 8, 8);
 	memcpy(&head->state_size, p + 16, 4);
+	memcpy(&rounded, p + 20, 4);
+	head->rounded = rounded != 0;
 	return head->state_size > layout->state_capacity ? SDE_E_CORRUPT : 0;
 }

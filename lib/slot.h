@@ -6,7 +6,8 @@
  *	0	8	time, float64
  *	8	8	iteration number, int64
  *	16	4	state size s, at most state_capacity
- *	20	4	zero
+ *	20	4	1: the payload is rounded, it came back from a chunk file
+ *		(keepbits); 0: it is what was stored
  *	24	s	state
  *	P	...	payload: d_X * N numbers, in the caller's layout
  *
@@ -19,6 +20,8 @@
 #define SDE_LIB_SLOT_H
 
 #include "geometry.h"
+
+#include <stdbool.h>
 
 #define SDE__SLOT_STATE_OFFSET 24
 #define SDE__STATE_CAPACITY_MAX 65536
@@ -44,6 +47,7 @@ struct sde__slot_head {
 	double time;
 	int64_t iteration;
 	uint32_t state_size;
+	bool rounded;
 };
 
 void sde__slot_head_write(void *slot, const struct sde__slot_head *head);

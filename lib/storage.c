@@ -300,6 +300,73 @@ int sde_storage_state(const struct sde_storage *storage, void *bytes, size_t *n)
 	return keep(storage, ret, &error);
 }
 
+/* For backends without last: their values are what was stored. */
+static int last_of_values(struct sde_storage *storage, void *data, size_t size,
+			  struct sde_error *error)
+{
+	uint64_t start[3] = { 0 }, count[3];
+	struct sde_array *array = NULL;
+	int ret;
+
+	ret = storage->backend.values(storage->self, NULL, &array, error);
+	if (ret)
+		return ret;
+	memcpy(count, sde_array_shape(array), sizeof(count));
+	start[2] = count[2] - 1;
+	count[2] = 1;
+	ret = sde_array_read(array, start, count, NULL, data, size);
+	if (ret)
+		sde_array_error(array, error);
+	sde_array_close(array);
+	return ret;
+}
+
+/* Into `data`, which is large enough. */
+static int read_last(struct sde_storage *storage, void *data, size_t size, int *exact,
+		     struct sde_error *error)
+{
+	int is_exact = 1, ret;
+
+	if (storage->backend.last)
+		ret = storage->backend.last(storage->self, data, &is_exact, error);
+	else
+		ret = last_of_values(storage, data, size, error);
+	if (!ret && !exact && !is_exact)
+		ret = sde__fail(error, SDE_E_NO_DATA,
+				"only the rounded numbers of the last snapshot are left");
+	if (!ret && exact)
+		*exact = is_exact;
+	return ret;
+}
+
+int sde_storage_last(struct sde_storage *storage, void *data, size_t size, int *exact)
+{
+	struct sde_error error = { 0 };
+	void *room = NULL;
+	uint64_t bytes;
+	int ret;
+
+	if (!storage || (!data && !exact))
+		return -EINVAL;
+	if (!storage->backend.last && !storage->backend.values)
+		return unsupported(storage, "last");
+	if (__builtin_mul_overflow(storage->ensemble.dimension, storage->ensemble.trajectories,
+				   &bytes) ||
+	    __builtin_mul_overflow(bytes, sde__dtype_size(storage->ensemble.dtype), &bytes) ||
+	    bytes > INT64_MAX)
+		return refuse(storage, -ENOMEM, "a snapshot is larger than memory can be");
+	if (data && size < bytes)
+		return refuse(storage, -ENOBUFS, "the room is smaller than a snapshot");
+	if (!data) {
+		data = room = malloc((size_t)bytes);
+		if (!room)
+			return refuse(storage, -ENOMEM, "out of memory");
+	}
+	ret = read_last(storage, data, (size_t)bytes, exact, &error);
+	free(room);
+	return keep(storage, ret, &error);
+}
+
 /* What is reserved must be committed before the storage may be settled. */
 static int check_reserved(struct sde_storage *storage)
 {

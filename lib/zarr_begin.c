@@ -248,6 +248,8 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 	if (!ret)
 		ret = sde__zarr_refill(z, reader, snapshots, error);
 	if (!ret)
+		ret = sde__zarr_refill_last(z, reader, error);
+	if (!ret)
 		ret = sde__ring_enact(z->ring, snapshots - snapshots % sde__zarr_chunk_size(z),
 				      snapshots, z->config.metadata.epoch,
 				      sde__zarr_is_durable(z), error);

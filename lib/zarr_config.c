@@ -5,6 +5,7 @@
 #endif
 #include "zarr_config.h"
 
+#include "gather.h"
 #include "publisher.h"
 #include "storage.h"
 
@@ -58,9 +59,6 @@ static int check_enums(const struct sde_zarr_options *o, struct sde_error *error
 				 o->zarr_format);
 	if (o->zarr_format == 2 && o->checksum == SDE_CHECKSUM_ON)
 		return sde__fail(error, SDE_E_UNSUPPORTED, "zarr_format 2 has no checksums");
-	if (o->keepbits)
-		return sde__fail(error, SDE_E_UNSUPPORTED, "keepbits %u is not supported yet",
-				 o->keepbits);
 	if (o->threads > THREADS_MAX)
 		return sde__fail(error, -EINVAL, "threads %u is more than %d", o->threads, THREADS_MAX);
 	return 0;
@@ -95,6 +93,7 @@ static int derive(struct sde__zarr_config *config, struct sde_error *error)
 
 	config->codec = (struct sde__codec){
 		.id = m->codec, .item = sde__dtype_size(m->geometry.dtype), .checksum = m->checksum,
+		.keepbits = sde__rounding(m->geometry.dtype, m->keepbits),
 	};
 	if (sde__inner_bytes(&m->geometry) > sde__codec_limit(&config->codec))
 		return sde__fail(error, -EINVAL,
@@ -130,6 +129,11 @@ int sde__zarr_config_new(struct sde__zarr_config *config, const struct sde_ensem
 				   SDE__INNER_TARGET, error);
 	if (ret)
 		return ret;
+	if (o->keepbits > sde__mantissa_bits(m->geometry.dtype))
+		return sde__fail(error, -EINVAL, "keepbits %u is more than the %u mantissa bits of %s",
+				 o->keepbits, sde__mantissa_bits(m->geometry.dtype),
+				 m->geometry.dtype == SDE_FLOAT32 ? "float32" : "float64");
+	m->keepbits = o->keepbits;
 	m->codec = o->codec ? o->codec : SDE_CODEC_BLOSC_LZ4_BITSHUFFLE;
 	m->checksum = m->zarr_format == 3 && o->checksum != SDE_CHECKSUM_OFF;
 	m->stride = o->stride ? o->stride : 1;
@@ -178,6 +182,7 @@ int sde__zarr_config_adopt(struct sde__zarr_config *config, struct sde__metadata
 		{ "trajectories_per_chunk", o->trajectories_per_chunk, m->geometry.inner_width },
 		{ "zarr_format", o->zarr_format, m->zarr_format },
 		{ "state_capacity", o->state_capacity, m->state_capacity },
+		{ "keepbits", o->keepbits, m->keepbits },
 	};
 
 	for (size_t i = 0; i < sizeof(checks) / sizeof(*checks); i++)
@@ -192,10 +197,6 @@ int sde__zarr_config_adopt(struct sde__zarr_config *config, struct sde__metadata
 		return sde__fail(error, SDE_E_MISMATCH, "option checksum is %s, but '%s' has %s",
 				 o->checksum == SDE_CHECKSUM_ON ? "on" : "off", path,
 				 m->checksum ? "on" : "off");
-	if (m->keepbits)
-		return sde__fail(error, SDE_E_UNSUPPORTED,
-				 "'%s' has keepbits %u, which this version cannot go on with", path,
-				 m->keepbits);
 	config->metadata = *metadata;
 	memset(metadata, 0, sizeof(*metadata));
 	return derive(config, error);

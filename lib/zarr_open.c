@@ -9,6 +9,7 @@
 #include "zarr_storage.h"
 
 #include "chunk_list.h"
+#include "last.h"
 #include "storage.h"
 
 #include <errno.h>
@@ -68,6 +69,25 @@ static int open_state(void *self, void *bytes, size_t *n, struct sde_error *erro
 	if (!ret && !*n)
 		return sde__fail(error, SDE_E_NO_DATA, "the last snapshot of '%s' has no state",
 				 reader->home.path);
+	return ret;
+}
+
+static int open_last(void *self, void *data, int *is_exact, struct sde_error *error)
+{
+	struct sde__reader *reader = self;
+	struct sde__slot_layout plain = {
+		.geometry = reader->metadata.geometry, .order = SDE_LAYOUT_DIMENSION_TRAJECTORY,
+		.state_capacity = reader->metadata.state_capacity, .segments = SDE__SEGMENTS_MIN,
+	};
+	bool exact = false;
+	int ret;
+
+	if (!reader->snapshots)
+		return sde__fail(error, SDE_E_NO_DATA, "'%s' has no snapshots", reader->home.path);
+	ret = sde__slot_layout_derive(&plain, error);
+	if (!ret)
+		ret = sde__last_read(reader, &plain, data, &exact, error);
+	*is_exact = exact;
 	return ret;
 }
 
@@ -155,6 +175,7 @@ static const struct sde_backend open_backend = {
 	.info = open_info,
 	.attributes = open_attributes,
 	.time_units = open_time_units,
+	.last = open_last,
 	.close = open_close,
 };
 

@@ -34,8 +34,10 @@ struct sde__zarr {
 	unsigned char *pending;		/* state of the next snapshot */
 	unsigned char *last;		/* state of the last one */
 	size_t pending_size, last_size;
+	uint64_t kept;			/* data/.restart is up to date for this M */
 	struct sde_error broken;	/* truncate failed half way: save goes on with it */
 	uint64_t cut, cut_epoch;	/* to how many snapshots, in which epoch */
+	void *cut_exact;		/* the last of them, with keepbits; or NULL */
 	struct sde__zarr_facts facts;
 	pthread_mutex_t lock;		/* guards reader */
 	struct sde__reader *reader;	/* of the newest values */
@@ -58,6 +60,27 @@ int sde__zarr_remember(struct sde__zarr *z, struct sde__reader *reader, uint64_t
 /* The snapshots of an incomplete last chunk, back into their slots. */
 int sde__zarr_refill(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
 		     struct sde_error *error);
+
+/* A reader of everything stored so far; the caller's reference. */
+int sde__zarr_newest_reader(struct sde__zarr *z, struct sde__reader **out,
+			    struct sde_error *error);
+
+/*
+ * The exact last snapshot (zarr_last.c). keep_last: data/.restart for it, after
+ * everything was published. last: the backend's entry. refill_last: into its slot
+ * of a new ring. For truncate take_exact: the numbers of the snapshot that will be
+ * the last one, malloc'd, NULL if they are lost; keep_exact: data/.restart for the
+ * last snapshot of the metadata to come, or none; put_exact: into its slot again.
+ */
+int sde__zarr_keep_last(struct sde__zarr *z, struct sde_error *error);
+int sde__zarr_last(void *self, void *data, int *is_exact, struct sde_error *error);
+int sde__zarr_refill_last(struct sde__zarr *z, struct sde__reader *reader,
+			  struct sde_error *error);
+int sde__zarr_take_exact(struct sde__zarr *z, uint64_t index, void **out,
+			 struct sde_error *error);
+int sde__zarr_keep_exact(struct sde__zarr *z, const struct sde__metadata *next, const void *exact,
+			 struct sde_error *error);
+void sde__zarr_put_exact(struct sde__zarr *z, uint64_t index, const void *exact);
 
 /* Stops and frees all; publishes nothing. */
 void sde__zarr_free(struct sde__zarr *z);

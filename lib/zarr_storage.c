@@ -83,7 +83,7 @@ static void note_moment(struct sde__zarr *z, double time, int64_t iteration)
 static int commit(struct sde__zarr *z, double time, struct sde_error *error)
 {
 	const struct sde__slot_head head = { time, (int64_t)z->iteration,
-					     (uint32_t)z->pending_size };
+					     (uint32_t)z->pending_size, false };
 	unsigned char bytes[SDE__SLOT_STATE_OFFSET];
 	int ret;
 
@@ -208,11 +208,11 @@ static int zarr_sync(void *self, struct sde_error *error)
 }
 
 /* ------------------------------------------------------------------------
- * Looking at it
+ * Readers of it
  */
 
-/* A reader of everything stored so far; the caller's reference. */
-static int newest_reader(struct sde__zarr *z, struct sde__reader **out, struct sde_error *error)
+int sde__zarr_newest_reader(struct sde__zarr *z, struct sde__reader **out,
+			    struct sde_error *error)
 {
 	const uint64_t committed = sde__ring_get(z->ring, SDE__RING_COMMITTED);
 	const uint64_t epoch = sde__ring_get(z->ring, SDE__RING_EPOCH);
@@ -238,13 +238,17 @@ static void drop_reader(struct sde__zarr *z)
 	pthread_mutex_unlock(&z->lock);
 }
 
+/* ------------------------------------------------------------------------
+ * Looking at it
+ */
+
 static int zarr_values(void *self, struct sde_array **time, struct sde_array **data,
 		       struct sde_error *error)
 {
 	struct sde__reader *reader;
 	int ret;
 
-	ret = newest_reader(self, &reader, error);
+	ret = sde__zarr_newest_reader(self, &reader, error);
 	if (ret)
 		return ret;
 	ret = sde__zarr_view_values(reader, time, data, error);
@@ -257,7 +261,7 @@ static int zarr_iterations(void *self, struct sde_array **iteration, struct sde_
 	struct sde__reader *reader;
 	int ret;
 
-	ret = newest_reader(self, &reader, error);
+	ret = sde__zarr_newest_reader(self, &reader, error);
 	if (ret)
 		return ret;
 	ret = sde__zarr_view_iterations(reader, iteration, error);
@@ -270,7 +274,7 @@ static int zarr_verify(void *self, const struct sde_verify *verify, struct sde_e
 	struct sde__reader *reader;
 	int ret;
 
-	ret = newest_reader(self, &reader, error);
+	ret = sde__zarr_newest_reader(self, &reader, error);
 	if (ret)
 		return ret;
 	ret = sde__zarr_view_verify(reader, verify, error);
@@ -394,6 +398,7 @@ void sde__zarr_free(struct sde__zarr *z)
 	pthread_mutex_destroy(&z->lock);
 	free(z->pending);
 	free(z->last);
+	free(z->cut_exact);
 	free(z);
 }
 
@@ -402,7 +407,8 @@ void sde__zarr_free(struct sde__zarr *z)
  */
 
 /* After the smaller metadata are durable: ring, files, counters follow. */
-static int follow_truncate(struct sde__zarr *z, uint64_t snapshots, struct sde_error *error)
+static int follow_truncate(struct sde__zarr *z, uint64_t snapshots, const void *exact,
+			   struct sde_error *error)
 {
 	const uint64_t size = sde__zarr_chunk_size(z), old = (z->next + size - 1) / size;
 	struct sde__reader *reader;
@@ -417,6 +423,8 @@ static int follow_truncate(struct sde__zarr *z, uint64_t snapshots, struct sde_e
 	if (ret)
 		return ret;
 	ret = sde__zarr_refill(z, reader, snapshots, error);
+	if (!ret && exact && snapshots % size)
+		sde__zarr_put_exact(z, snapshots - 1, exact);
 	if (!ret)
 		ret = sde__zarr_remember(z, reader, snapshots, error);
 	sde__reader_unref(reader);
@@ -451,16 +459,23 @@ static int cut(struct sde__zarr *z, struct sde_error *error)
 	sde__publisher_pause(z->publisher);
 	metadata.epoch = z->cut_epoch;
 	metadata.snapshots = z->cut;
-	ret = sde__documents_write(&z->home, &metadata, true, sde__zarr_is_durable(z), &why);
+	ret = sde__zarr_keep_exact(z, &metadata, z->cut_exact, &why);
+	if (!ret)
+		ret = sde__documents_write(&z->home, &metadata, true, sde__zarr_is_durable(z), &why);
 	if (!ret) {
 		/* info may be asked for it by another thread right now */
 		__atomic_store_n(&z->config.metadata.epoch, metadata.epoch, __ATOMIC_RELAXED);
 		z->config.metadata.snapshots = z->cut;
-		ret = follow_truncate(z, z->cut, &why);
+		z->kept = z->cut;
+		ret = follow_truncate(z, z->cut, z->cut_exact, &why);
 	}
 	drop_reader(z);
 	z->broken = why;
-	return ret ? sde__fail(error, ret, "%s", why.text) : 0;
+	if (ret)
+		return sde__fail(error, ret, "%s", why.text);
+	free(z->cut_exact);
+	z->cut_exact = NULL;
+	return 0;
 }
 
 static int zarr_save(void *self, struct sde_error *error)
@@ -469,12 +484,16 @@ static int zarr_save(void *self, struct sde_error *error)
 	int ret;
 
 	ret = z->broken.code ? cut(z, error) : 0;
-	return ret ? ret : sde__publisher_save(z->publisher, z->next, error);
+	if (!ret)
+		ret = sde__publisher_save(z->publisher, z->next, error);
+	/* behind the files: until it is there the ring has the exact numbers */
+	return ret ? ret : sde__zarr_keep_last(z, error);
 }
 
 static int zarr_truncate(void *self, uint64_t snapshots, struct sde_error *error)
 {
 	struct sde__zarr *z = self;
+	void *exact = NULL;
 	int ret;
 
 	ret = z->broken.code ? cut(z, error) : 0;
@@ -483,11 +502,17 @@ static int zarr_truncate(void *self, uint64_t snapshots, struct sde_error *error
 	if (snapshots > z->next)
 		return sde__fail(error, -EINVAL, "cannot truncate '%s' of %" PRIu64 " snapshots to %" PRIu64,
 				 z->home.path, z->next, snapshots);
-	ret = zarr_save(z, error);
-	if (ret || snapshots == z->next)
+	if (z->config.codec.keepbits && snapshots && snapshots < z->next)
+		ret = sde__zarr_take_exact(z, snapshots - 1, &exact, error);
+	if (!ret)
+		ret = zarr_save(z, error);
+	if (ret || snapshots == z->next) {
+		free(exact);
 		return ret;
+	}
 	z->cut = snapshots;
 	z->cut_epoch = z->config.metadata.epoch + 1;
+	z->cut_exact = exact;
 	return cut(z, error);
 }
 
@@ -537,4 +562,5 @@ const struct sde_backend sde__zarr_backend = {
 	.verify = zarr_verify,
 	.attributes = zarr_attributes,
 	.time_units = zarr_time_units,
+	.last = sde__zarr_last,
 };

@@ -25,7 +25,9 @@ extern "C" {
  *   save, sync		without them the call succeeds and does nothing;
  *   close		without it there is nothing to free;
  *   info		without it only what the base knows is filled in;
- *   attributes		without it "{}" and "".
+ *   attributes		without it "{}" and "";
+ *   last		without it the base reads it from values' data, in the
+ *			order [d][n], and takes it for exact.
  *
  * store and reserve are called only for iteration numbers that stride keeps,
  * data is never NULL, calls follow the thread rules of sdestore.h. `close`
@@ -57,10 +59,12 @@ struct sde_backend {
 		      struct sde_error *error);
 	const char *(*attributes)(void *self);
 	const char *(*time_units)(void *self);
+	/* the last snapshot into `data`, which has room for it; *exact is 1 */
+	int (*last)(void *self, void *data, int *exact, struct sde_error *error);
 };
 #define SDE_BACKEND_INIT \
 	{ sizeof(struct sde_backend), NULL, NULL, NULL, NULL, NULL, NULL, \
-	  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+	  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /* What the base does for a backend. SDE_DERIVE_OPTIONS_INIT; zero = default. */
 struct sde_derive_options {

@@ -102,7 +102,7 @@ static void bench_close(struct bench *b)
 static void fill(struct bench *b, uint64_t first, uint64_t count)
 {
 	for (uint64_t i = first; i < first + count; i++) {
-		const struct sde__slot_head head = { (double)i, (int64_t)i, 0 };
+		const struct sde__slot_head head = { (double)i, (int64_t)i, 0, false };
 
 		assert_int_equal(sde__ring_claim(b->ring, i, NULL), 0);
 		memset(sde__ring_slot(b->ring, i), 0, b->config.layout.slot_size);

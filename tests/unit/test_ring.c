@@ -100,7 +100,7 @@ static struct sde__ring_reader *reader_of(void)
 static void fill(struct sde__ring *ring, uint64_t index)
 {
 	unsigned char payload[PAYLOAD];
-	const struct sde__slot_head head = { (double)index / 2, (int64_t)(10 * index), 0 };
+	const struct sde__slot_head head = { (double)index / 2, (int64_t)(10 * index), 0, false };
 
 	memset(payload, (int)(index % 251 + 1), sizeof(payload));
 	sde__slot_head_write(sde__ring_slot(ring, index), &head);

@@ -79,7 +79,7 @@ static unsigned char *make_slots(const struct sde__slot_layout *l)
 
 	assert_non_null(slots);
 	for (uint64_t t = 0; t < T; t++) {
-		const struct sde__slot_head head = { (double)t, (int64_t)(K * T + t), 3 };
+		const struct sde__slot_head head = { (double)t, (int64_t)(K * T + t), 3, false };
 		unsigned char *slot = slots + t * l->slot_size;
 
 		sde__slot_head_write(slot, &head);

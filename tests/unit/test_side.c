@@ -36,7 +36,7 @@ static unsigned char *slots_of(const struct sde__slot_layout *l)
 
 	assert_non_null(slots);
 	for (unsigned i = 0; i < T; i++) {
-		const struct sde__slot_head head = { 0.5 * i - 1, 100 - (int)i, state_size[i] };
+		const struct sde__slot_head head = { 0.5 * i - 1, 100 - (int)i, state_size[i], false };
 		unsigned char *slot = slots + i * l->slot_size;
 
 		sde__slot_head_write(slot, &head);

@@ -89,12 +89,12 @@ static void impossible_rings_are_refused(void **state)
 
 static void a_head_is_written_as_the_format_says(void **state)
 {
-	/* 1.5, -2, 7, 0, and what is behind is left alone */
+	/* 1.5, -2, 7, 1, and what is behind is left alone */
 	static const unsigned char expected[32] = {
 		0, 0, 0, 0, 0, 0, 0xf8, 0x3f, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-		7, 0, 0, 0, 0, 0, 0, 0, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa,
+		7, 0, 0, 0, 1, 0, 0, 0, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa,
 	};
-	const struct sde__slot_head head = { 1.5, -2, 7 };
+	const struct sde__slot_head head = { 1.5, -2, 7, true };
 	struct sde__slot_layout l = layout(1, 1, 1, SDE_FLOAT64, 7, 2);
 	struct sde__slot_head back;
 	unsigned char slot[32];
@@ -107,6 +107,7 @@ static void a_head_is_written_as_the_format_says(void **state)
 	assert_true(back.time == 1.5);
 	assert_int_equal(back.iteration, -2);
 	assert_int_equal(back.state_size, 7);
+	assert_true(back.rounded);
 	l.state_capacity = 6;
 	assert_int_equal(sde__slot_head_read(slot, &l, &back), SDE_E_CORRUPT);
 }

@@ -106,6 +106,9 @@ static void choose_options(struct run *run)
 	o->state_capacity = twin_below(&run->seed, 2) ? 0 : 1 + (unsigned)twin_below(&run->seed, 64);
 	o->sync = policies[twin_below(&run->seed, 6)];
 	o->sync_interval_ms = 1 + (unsigned)twin_below(&run->seed, 5);
+	o->keepbits = twin_below(&run->seed, 2) ? 0 : 1 + (unsigned)twin_below(&run->seed,
+		      run->twin.ensemble.dtype == SDE_FLOAT32 ? 23 : 52);
+	run->twin.keepbits = o->keepbits;
 	o->stride = run->twin.stride = 1 + twin_below(&run->seed, 3);
 }
 

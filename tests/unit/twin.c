@@ -6,6 +6,7 @@
 #include "twin.h"
 
 #include "array.h"
+#include "rounded.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -95,6 +96,7 @@ void twin_free(struct twin *twin)
 
 		free(record->state);
 		free(record->data);
+		free(record->rounded);
 		free(record);
 		record = older;
 	}
@@ -188,9 +190,13 @@ void twin_keep(struct twin *twin)
 	record->state_size = twin->state_size;
 	record->state = copy_of(twin->state, twin->state_size);
 	record->data = in_our_order(twin);
+	record->rounded = copy_of(record->data, twin_snapshot_bytes(twin));
+	rounded_in_place(item(twin), twin->keepbits, record->rounded,
+			 twin_snapshot_bytes(twin) / item(twin));
 	record->older = twin->all;
 	twin->all = record;
 	twin->state_size = 0;
+	twin->cut = false;
 	if (twin->count == twin->room) {
 		twin->room = twin->room ? 2 * twin->room : 64;
 		twin->record = realloc(twin->record, twin->room * sizeof(*twin->record));
@@ -203,6 +209,7 @@ void twin_truncate(struct twin *twin, uint64_t snapshots)
 {
 	assert_true(snapshots <= twin->count);
 	/* the records live on for the views that were taken of them */
+	twin->cut = twin->cut || snapshots < twin->count;
 	twin->count = snapshots;
 }
 
@@ -346,7 +353,7 @@ static bool data_is_right(struct twin *twin, const struct twin_view *view, const
 				const unsigned char *at = out + (int64_t)i * strides[0] +
 							  (int64_t)j * strides[1] + (int64_t)k * strides[2];
 
-				if (!memcmp(at, view->record[t]->data + (d * n + m) * item(twin),
+				if (!memcmp(at, view->record[t]->rounded + (d * n + m) * item(twin),
 					    item(twin)))
 					continue;
 				print_error("wrong value at (%llu, %llu, %llu) of M = %llu\n",
@@ -441,6 +448,41 @@ static void check_state(const struct twin *twin, struct sde_storage *storage)
 	assert_memory_equal(bytes, last->state, n);
 }
 
+/* A writer gives it in its own layout, a reader as [d][n]. */
+static void check_last(const struct twin *twin, struct sde_storage *storage)
+{
+	const uint64_t dimension = twin->ensemble.dimension, n = twin->ensemble.trajectories;
+	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+	const size_t bytes = twin_snapshot_bytes(twin);
+	const struct twin_record *last;
+	const unsigned char *right;
+	unsigned char *is = malloc(bytes);
+	int exact = 7, ret;
+	bool turned;
+
+	assert_non_null(is);
+	ret = sde_storage_last(storage, is, bytes, &exact);
+	if (!twin->count) {
+		twin_assert_is(ret, SDE_E_NO_DATA, "there is no last snapshot");
+		free(is);
+		return;
+	}
+	twin_assert_ok(ret, twin_sentence(storage));
+	assert_true(exact == 1 || (exact == 0 && twin->keepbits && twin->cut));
+	ret = sde_storage_last(storage, is, bytes, NULL);
+	twin_assert_is(ret, exact ? 0 : SDE_E_NO_DATA, twin_sentence(storage));
+	twin_assert_ok(sde_storage_last(storage, is, bytes, &exact), "again");
+	last = twin->record[twin->count - 1];
+	right = exact ? last->data : last->rounded;
+	twin_assert_ok(sde_storage_info(storage, &info), twin_sentence(storage));
+	turned = info.segments && info.sync && twin->layout == SDE_LAYOUT_TRAJECTORY_DIMENSION;
+	for (uint64_t d = 0; d < dimension; d++)
+		for (uint64_t j = 0; j < n; j++)
+			assert_memory_equal(is + (turned ? j * dimension + d : d * n + j) * item(twin),
+					    right + (d * n + j) * item(twin), item(twin));
+	free(is);
+}
+
 static void check_info(const struct twin *twin, struct sde_storage *storage)
 {
 	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
@@ -475,6 +517,7 @@ void twin_check(struct twin *twin, struct sde_storage *storage)
 
 	check_info(twin, storage);
 	check_state(twin, storage);
+	check_last(twin, storage);
 	twin_view_take(twin, storage, &view);
 	if (twin->count) {
 		assert_true(data_is_right(twin, &view, start, count, step));

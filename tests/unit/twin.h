@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The naive twin of a storage: every snapshot in plain memory, one allocation
- * each. What a storage gives back is compared with it bit for bit.
+ * each. What a storage gives back is compared with it bit for bit, or with keepbits
+ * with what rounded.h makes of it.
  *
  * All of these fail the running test where something differs.
  */
@@ -38,13 +39,17 @@ struct twin_record {
 	int64_t iteration;
 	size_t state_size;
 	unsigned char *state;
-	unsigned char *data;		/* [d][n] */
+	unsigned char *data;		/* [d][n], exact */
+	unsigned char *rounded;		/* what keepbits makes of it */
 };
 
 struct twin {
 	struct sde_ensemble ensemble;
 	enum sde_layout layout;		/* of what twin_next makes */
 	uint64_t stride;
+	unsigned keepbits;
+	bool cut;			/* truncated since the last snapshot: with keepbits
+					its exact numbers may be lost */
 	uint64_t seed;
 	uint64_t count;			/* M */
 	struct twin_record **record;	/* [room] */
@@ -85,7 +90,7 @@ void twin_view_take(struct twin *twin, struct sde_storage *storage, struct twin_
 void twin_view_check(struct twin *twin, struct twin_view *view, int tries);
 void twin_view_close(struct twin_view *view);
 
-/* Everything a storage tells: counts, moments, state, all values. */
+/* Everything a storage tells: counts, moments, state, the last snapshot, all values. */
 void twin_check(struct twin *twin, struct sde_storage *storage);
 /* The same of the store at `path`, opened read-only. */
 void twin_check_path(struct twin *twin, const char *path);
