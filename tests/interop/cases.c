@@ -52,10 +52,10 @@
 	"\"list\": [1, null, true, \"\xc3\xa9\"], \"text\": \"a \\\"quoted\\\" \\\\ \\n line\"}"
 
 enum name { ID, FLOAT, D, N, INNER, T, STRIDE, CODEC, CHECKSUM, LAYOUT, STATE, SYNC, UNITS,
-	    ATTRIBUTED, VALUES, FORMAT, NAMES };
+	    ATTRIBUTED, VALUES, FORMAT, KEEPBITS, NAMES };
 static const char *const names[NAMES] = {
 	"case", "float", "d", "N", "n", "T", "stride", "codec", "checksum", "layout", "state",
-	"sync", "units", "attributes", "values", "format",
+	"sync", "units", "attributes", "values", "format", "keepbits",
 };
 enum { HASH, SPECIAL, CONSTANT, COLUMNS };	/* values= */
 

@@ -123,7 +123,7 @@ static void options_out_of_range_are_refused(void **state)
 	REFUSED(layout, (enum sde_layout)3, -EINVAL, "layout");
 	REFUSED(overwrite, 2, -EINVAL, "overwrite");
 	REFUSED(zarr_format, 4, SDE_E_UNSUPPORTED, "zarr_format");
-	REFUSED(keepbits, 10, SDE_E_UNSUPPORTED, "keepbits");
+	REFUSED(keepbits, 53, -EINVAL, "keepbits");
 	REFUSED(attributes, "{\"dt\": ", -EINVAL, "attributes");
 	REFUSED(attributes, "[1]", -EINVAL, "attributes");
 	REFUSED(attributes, "{\"sdestore\": 1}", -EINVAL, "sdestore");
@@ -957,7 +957,7 @@ static void resume_refuses_options_that_contradict_the_store(void **state)
 	MISMATCH(codec, SDE_CODEC_NONE, SDE_E_MISMATCH, "none,", "has blosc-lz4-bitshuffle");
 	MISMATCH(checksum, SDE_CHECKSUM_OFF, SDE_E_MISMATCH, "is off", "has on");
 	MISMATCH(zarr_format, 2, SDE_E_MISMATCH, "is 2,", "has 3");
-	MISMATCH(keepbits, 9, SDE_E_UNSUPPORTED, "9", NULL);
+	MISMATCH(keepbits, 9, SDE_E_MISMATCH, "is 9,", "has 0");
 	MISMATCH(overwrite, 1, -EINVAL, NULL, NULL);
 	MISMATCH(attributes, "{}", -EINVAL, NULL, NULL);
 	MISMATCH(time_units, "s", -EINVAL, NULL, NULL);

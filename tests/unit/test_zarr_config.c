@@ -157,19 +157,35 @@ static void resume_takes_over_the_stores_metadata(void **state)
 	sde__zarr_config_clear(&store);
 }
 
-static void a_store_with_keepbits_is_not_gone_on_with(void **state)
+static void keepbits_is_kept_and_rounds_unless_it_keeps_all(void **state)
 {
-	struct sde__zarr_config store = configured(NULL), resumed;
-	struct sde_error error = { 0 };
+	static const struct {
+		enum sde_dtype dtype;
+		unsigned keepbits, rounds;
+	} cases[] = {
+		{ SDE_FLOAT64, 0, 0 }, { SDE_FLOAT64, 1, 1 }, { SDE_FLOAT64, 51, 51 },
+		{ SDE_FLOAT64, 52, 0 }, { SDE_FLOAT32, 22, 22 }, { SDE_FLOAT32, 23, 0 },
+	};
 
 	(void)state;
-	store.metadata.keepbits = 20;
-	assert_int_equal(sde__zarr_config_resumed(&resumed, NULL, NULL), 0);
-	assert_int_equal(sde__zarr_config_adopt(&resumed, &store.metadata, "run.zarr", &error),
-			 SDE_E_UNSUPPORTED);
-	twin_assert_sentence(error.text, "run.zarr", "keepbits 20");
-	sde__zarr_config_clear(&resumed);
-	sde__zarr_config_clear(&store);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const struct sde_ensemble e = { 1, 8, cases[i].dtype };
+		struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+		struct sde__zarr_config store, resumed;
+		struct sde_error error = { 0 };
+
+		o.keepbits = cases[i].keepbits;
+		twin_assert_ok(sde__zarr_config_new(&store, &e, &o, &error), error.text);
+		assert_int_equal(store.metadata.keepbits, cases[i].keepbits);
+		assert_int_equal(store.codec.keepbits, cases[i].rounds);
+		twin_assert_ok(sde__zarr_config_resumed(&resumed, NULL, &error), error.text);
+		twin_assert_ok(sde__zarr_config_adopt(&resumed, &store.metadata, "run.zarr", &error),
+			       error.text);
+		assert_int_equal(resumed.metadata.keepbits, cases[i].keepbits);
+		assert_int_equal(resumed.codec.keepbits, cases[i].rounds);
+		sde__zarr_config_clear(&resumed);
+		sde__zarr_config_clear(&store);
+	}
 }
 
 /* ------------------------------------------------------------------------
@@ -357,7 +373,7 @@ int main(void)
 		cmocka_unit_test(what_is_asked_for_is_taken),
 		cmocka_unit_test(a_run_id_is_kept_in_both_forms),
 		cmocka_unit_test(resume_takes_over_the_stores_metadata),
-		cmocka_unit_test(a_store_with_keepbits_is_not_gone_on_with),
+		cmocka_unit_test(keepbits_is_kept_and_rounds_unless_it_keeps_all),
 		cmocka_unit_test(one_ring_is_as_large_as_computed_by_hand),
 		cmocka_unit_test(the_estimate_grows_with_everything),
 		SCRATCH_TEST(info_tells_the_estimate),
