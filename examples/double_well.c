@@ -29,7 +29,7 @@ static const double dt = 0.01;
 
 struct command {
 	const char *path;
-	uint64_t trajectories, steps, seed;
+	uint64_t trajectories, steps, seed, keepbits;
 };
 
 /* ------------------------------------------------------------------------
@@ -201,6 +201,7 @@ static int create(struct sde_storage **storage, const struct command *command)
 		 dt, command->seed);
 	options.attributes = attributes;
 	options.time_units = "s";
+	options.keepbits = (unsigned)command->keepbits;
 	options.overwrite = 1;		/* it is a demo: run it again and again */
 	if (sde_zarr_storage_create(storage, command->path, &ensemble, &options, &error))
 		return complain("cannot create the store", &error);
@@ -284,11 +285,12 @@ static int run(const struct command *command)
  */
 
 static const char usage[] =
-	"usage: double_well [--trajectories N] [--steps N] [--seed N] [DIRECTORY]\n"
+	"usage: double_well [--trajectories N] [--steps N] [--seed N] [--keepbits N] [DIRECTORY]\n"
 	"Writes DIRECTORY (demo.zarr), replacing a store that is there already.\n"
 	"  --trajectories N  default 100000\n"
 	"  --steps N         after the initial snapshot, of 0.01 s each; default 1000\n"
-	"  --seed N          default 1\n";
+	"  --seed N          default 1\n"
+	"  --keepbits N      mantissa bits to keep, 1 to 52: smaller files; default: all\n";
 
 /* JSON readers are sure of integers up to 2^63 - 1 only, hence the limit. */
 static int parse(const char *text, uint64_t least, uint64_t *value)
@@ -310,10 +312,11 @@ int main(int argc, char *argv[])
 		{ "trajectories", required_argument, NULL, 't' },
 		{ "steps", required_argument, NULL, 'n' },
 		{ "seed", required_argument, NULL, 's' },
+		{ "keepbits", required_argument, NULL, 'k' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 }
 	};
-	struct command command = { "demo.zarr", 100000, 1000, 1 };
+	struct command command = { "demo.zarr", 100000, 1000, 1, 0 };
 	int option, bad = 0;
 
 	while (!bad && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -326,6 +329,9 @@ int main(int argc, char *argv[])
 			break;
 		case 's':
 			bad = parse(optarg, 0, &command.seed);
+			break;
+		case 'k':
+			bad = parse(optarg, 1, &command.keepbits) || command.keepbits > 52;
 			break;
 		case 'h':
 			fputs(usage, stdout);

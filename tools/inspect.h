@@ -39,6 +39,8 @@ struct inspect_report {
 	const char *attributes;		/* JSON text of an object */
 	const char *time_units;		/* "" if none */
 	const struct inspect_verify *verify;	/* NULL: not asked for */
+	/* with keepbits, what is known of the last snapshot, "" if that is not known */
+	const char *last;
 };
 
 /* Decode everything, with a progress bar; the caller clears `verify`. */

@@ -112,8 +112,10 @@ static void put_ranges(FILE *out, const struct inspect_report *report)
 		line(out, "iteration", "none, stride %" PRIu64, info->stride);
 }
 
-static void put_chunks(FILE *out, const struct sde_storage_info *info)
+static void put_chunks(FILE *out, const struct inspect_report *report)
 {
+	const struct sde_storage_info *info = &report->info;
+
 	line(out, "chunks", "%" PRIu64 " file%s of %" PRIu64 " snapshots, %" PRIu64
 	     " trajectories an inner chunk", info->chunk_files, info->chunk_files == 1 ? "" : "s",
 	     info->chunk_size, info->trajectories_per_chunk);
@@ -122,7 +124,7 @@ static void put_chunks(FILE *out, const struct sde_storage_info *info)
 	fprintf(out, LABEL "%s, checksum %s", "codec", inspect_codec(info->codec),
 		inspect_checksum(info->checksum));
 	if (info->keepbits)
-		fprintf(out, ", %u mantissa bits kept\n", info->keepbits);
+		fprintf(out, ", %u mantissa bits kept%s\n", info->keepbits, report->last);
 	else
 		fputs(", lossless\n", out);
 }
@@ -193,7 +195,7 @@ void inspect_page(FILE *out, const struct inspect_report *report)
 	put_snapshots(out, info);
 	put_ranges(out, report);
 	if (info->zarr_format)
-		put_chunks(out, info);
+		put_chunks(out, report);
 	put_bytes(out, info);
 	if (info->state_capacity)
 		line(out, "state", "up to %u bytes a snapshot", info->state_capacity);

@@ -96,6 +96,17 @@ static enum status_exit fail(const struct command *command, int code, struct sde
 	return status_exit(code);
 }
 
+/* Reads the last chunk, so it is asked only where there is something to tell. */
+static const char *about_last(struct sde_storage *storage, const struct sde_storage_info *info)
+{
+	int exact;
+
+	if (!info->keepbits || !info->committed || sde_storage_last(storage, NULL, 0, &exact))
+		return "";
+	return exact ? ", the last snapshot known exactly" :
+		       ", the last snapshot known rounded only";
+}
+
 static enum status_exit report_on(const struct command *command, struct sde_storage *storage)
 {
 	struct inspect_report report = { .path = command->path,
@@ -111,6 +122,7 @@ static enum status_exit report_on(const struct command *command, struct sde_stor
 	}
 	report.attributes = sde_storage_attributes(storage);
 	report.time_units = sde_storage_time_units(storage);
+	report.last = about_last(storage, &report.info);
 	if (report.info.state == SDE_STATE_CRASHED)
 		status = STATUS_INCOMPLETE;
 	if (command->verify) {

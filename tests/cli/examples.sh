@@ -129,6 +129,22 @@ runs_of_several_pieces_equal_one()
 	same a.zarr b.zarr
 }
 
+rounded_runs_are_resumed_from_what_was_not_rounded()
+{
+	lorenz --chunk 64 --seed 3 --keepbits 7 --steps 700 --path a.zarr 24
+	for steps in 0 1 63 64 65 500 700; do
+		lorenz --chunk 64 --seed 3 --keepbits 7 --steps "$steps" --path b.zarr --resume 24
+	done
+	same a.zarr b.zarr
+	sde-inspect b.zarr | grep '7 mantissa bits kept, the last snapshot known exactly$'
+	rm b.zarr/data/.restart
+	sde-inspect b.zarr | grep '7 mantissa bits kept, the last snapshot known rounded only$'
+	status 1 lorenz --steps 800 --path b.zarr --resume 2>err
+	grep 'only the rounded numbers of the last snapshot are left$' err
+	status 1 lorenz --steps 800 --keepbits 8 --path a.zarr --resume 2>err
+	grep 'option keepbits is 8, but .a.zarr. has 7$' err
+}
+
 resume_takes_its_parameters_from_the_store()
 {
 	lorenz --seed 3 --dt 0.002 --epsilon 0.1 --steps 200 --path a.zarr 24

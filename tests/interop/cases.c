@@ -191,6 +191,7 @@ static struct sde_storage *begin(const struct specification *s, bool resume)
 	o.layout = (enum sde_layout)s->number[LAYOUT];
 	o.sync = (enum sde_sync)s->number[SYNC];
 	o.state_capacity = (unsigned)s->number[STATE];
+	o.keepbits = (unsigned)s->number[KEEPBITS];
 	if (!resume) {
 		o.time_units = s->number[UNITS] ? "s" : NULL;
 		o.attributes = s->number[ATTRIBUTED] ? ATTRIBUTES : NULL;

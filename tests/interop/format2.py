@@ -15,8 +15,9 @@ import zarr
 
 import zarr3
 
-CASES = ("store:1", "store:3", "store:4", "store:9", "store:8,save,store:1,save,store:2",
-         "store:11,truncate:6,store:3", "")
+CASES = tuple((ops, 0) for ops in (
+    "store:1", "store:3", "store:4", "store:9", "store:8,save,store:1,save,store:2",
+    "store:11,truncate:6,store:3", "")) + (("store:11,save,store:2", 1), ("store:9,kill,store:4", 10))
 
 
 def groups(path):
@@ -40,11 +41,11 @@ def check(spec):
         assert group["time"].attrs.get("units") == ("s" if spec["units"] else None)
 
 
-def run(ops):
+def run(ops, keepbits):
     shapes = (dict(d=2, N=16, n=8), dict(d=1, N=21, n=8), dict(d=3, N=5, n=5), dict(d=2, N=24, n=0))
     for codec, width, shape in itertools.product(zarr3.CODECS.values(), (64, 32), shapes):
         spec = zarr3.specification(ops, codec=codec, checksum=0, format=2, values=1, state=24,
-                                   units=1, attributes=1, **{"float": width}, **shape)
+                                   keepbits=keepbits, units=1, attributes=1, **{"float": width}, **shape)
         zarr3.write([spec])
         try:
             check(spec)
@@ -57,10 +58,11 @@ def main():
     zarr3.np, zarr3.CASES = np, sys.argv[1]
     failed = False
     print(f"# zarr-python {zarr.__version__}, numpy {np.__version__}")
-    for number, ops in enumerate(CASES, 1):
-        name = f"zarr-python {zarr.__version__[0]} reads format 2 after '{ops}'"
+    for number, (ops, keepbits) in enumerate(CASES, 1):
+        name = (f"zarr-python {zarr.__version__[0]} reads format 2 after '{ops}'" +
+                (f" with keepbits {keepbits}" if keepbits else ""))
         try:
-            run(ops)
+            run(ops, keepbits)
             print(f"ok {number} - {name}", flush=True)
         except Exception:
             failed = True

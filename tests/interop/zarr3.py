@@ -20,12 +20,16 @@ import warnings
 CODECS = {"blosc": 1, "lz4": 2, "none": 3}
 CHECKSUMS = {"crc32c": 1, "no checksum": 2}
 DEFAULTS = dict(float=64, d=2, N=16, n=8, T=4, stride=1, codec=1, checksum=1, layout=1,
-                state=0, units=0, attributes=0, values=0)
+                state=0, units=0, attributes=0, values=0, keepbits=0)
 ATTRIBUTES = {"seed": 9007199254740993, "dt": 0.25, "empty": {}, "list": [1, None, True, "\u00e9"],
               "text": 'a "quoted" \\ \n line'}
 ARRAYS = {"time", "iteration", "data"}
 
 CASES = None
+try:
+    from numcodecs.bitround import BitRound
+except ImportError:
+    BitRound = None     # none, or an older numcodecs: arithmetic alone says what is right
 numbers = itertools.count(1)
 TESTS = []
 
@@ -73,6 +77,25 @@ def expected_data(spec, stamps):
     return np.ascontiguousarray(bits.transpose(1, 2, 0))
 
 
+def rounded(bits, keepbits):
+    """Mantissas of `keepbits` explicit bits: to nearest, ties to even, by arithmetic."""
+    if not keepbits:
+        return bits
+    width = bits.dtype.itemsize
+    kind = np.dtype(f"float{8 * width}")
+    exact = bits.view(kind)
+    finite = np.isfinite(exact)
+    x = np.where(finite, exact, 0).astype(np.float64)
+    exponent = np.maximum(np.frexp(x)[1] - 1, -1022 if width == 8 else -126)
+    with np.errstate(over="ignore"):
+        x = np.ldexp(np.rint(np.ldexp(x, keepbits - exponent)), exponent - keepbits).astype(kind)
+    wanted = np.where(finite, x.view(bits.dtype), bits)
+    if BitRound and keepbits < (52 if width == 8 else 23):
+        theirs = np.asarray(BitRound(keepbits).encode(exact.copy())).view(bits.dtype)
+        same("numcodecs.BitRound", theirs.reshape(bits.shape)[finite], wanted[finite])
+    return wanted
+
+
 def expected_time(stamps):
     return (np.asarray(stamps, np.float64) - 3) / 8
 
@@ -118,7 +141,7 @@ def check_arrays(what, spec, stamps, arrays):
     assert arrays["time"].dtype == np.float64 and arrays["iteration"].dtype == np.int64
     same(f"{what} time", arrays["time"][...], expected_time(stamps))
     same(f"{what} iteration", arrays["iteration"][...], expected_iteration(spec, stamps))
-    same(f"{what} data", data[...], expected_data(spec, stamps))
+    same(f"{what} data", data[...], rounded(expected_data(spec, stamps), spec["keepbits"]))
 
 
 def check_group(spec, stamps, path, consolidated):
@@ -153,7 +176,8 @@ def check_xarray(spec, stamps, path):
         assert users == (ATTRIBUTES if spec["attributes"] else {}), users
         if stamps:
             last = ds.sel(time=expected_time(stamps)[-1])["data"].values
-            same("xarray sel", last, expected_data(spec, stamps[-1:])[:, :, 0]
+            same("xarray sel", last,
+                 rounded(expected_data(spec, stamps[-1:]), spec["keepbits"])[:, :, 0]
                  .view(f"float{spec['float']}"))
 
 
@@ -321,6 +345,14 @@ def a_constant_that_compresses_to_nothing():
 def one_and_three_dimensions():
     everything("store:6", d=1)
     everything("store:6", d=3)
+
+
+@test
+def rounded_numbers_are_those_that_numpy_and_numcodecs_round_to():
+    for keepbits in 1, 7, 22:
+        everything("store:11", "store:6,save,store:3,kill,store:2,truncate:9,store:1",
+                   keepbits=keepbits, N=24, values=1 if keepbits == 7 else 0)
+    everything("store:9", keepbits=23, layout=2)
 
 
 @test
