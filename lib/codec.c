@@ -8,7 +8,8 @@
  *	blosc	Blosc 1 (c-blosc README_CHUNK_FORMAT.rst): a 16-byte header
  *		{ version 2, codec version, flags, typesize, u32 nbytes, u32
  *		blocksize, u32 cbytes }, u32 starts of the blocks, the blocks; raw
- *		behind the header where it would not shrink
+ *		behind the header, with flag memcpyed, where it would not shrink
+ *		by 2%
  *	lz4	numcodecs' LZ4: u32 raw size, one LZ4 block (lz4_Block_format.md)
  * all little-endian.
  */
@@ -28,6 +29,9 @@
 
 /* numcodecs' level for lz4; higher ones cost time and gain next to nothing. */
 #define BLOSC_LEVEL 5
+
+/* What shrinks by less than 1 / LEAST_GAIN is kept raw: reading it is a copy then. */
+#define LEAST_GAIN 50
 
 /* Blosc cuts a frame into blocks of at most this unless told otherwise. */
 #define BLOSC_AUTOMATIC_BLOCK ((size_t)1 << 20)
@@ -79,6 +83,12 @@ static bool blosc_has_memory(size_t block, size_t item)
 	return true;
 }
 
+/*
+ * Compressed into too little room for less gain, blosc gives up as soon as it is used
+ * up, and says 0; at level 0 it copies. (For bare lz4 there is nothing to win: a block
+ * that hardly shrinks is long runs of literals already, and one of literals alone is
+ * larger than the raw bytes.)
+ */
 static int blosc_encode(size_t item, const void *raw, size_t raw_size, void *out,
 			size_t room, size_t *out_size)
 {
@@ -88,7 +98,10 @@ static int blosc_encode(size_t item, const void *raw, size_t raw_size, void *out
 	if (!blosc_has_memory(block, item))
 		return -ENOMEM;
 	n = blosc_compress_ctx(BLOSC_LEVEL, BLOSC_BITSHUFFLE, item, raw_size, raw, out,
-			       room, BLOSC_LZ4_COMPNAME, 0, 1);
+			       raw_size - raw_size / LEAST_GAIN, BLOSC_LZ4_COMPNAME, 0, 1);
+	if (n == 0)
+		n = blosc_compress_ctx(0, BLOSC_BITSHUFFLE, item, raw_size, raw, out, room,
+				       BLOSC_LZ4_COMPNAME, 0, 1);
 	if (n <= 0)
 		return SDE_E_CODEC;
 	*out_size = (size_t)n;
@@ -177,6 +190,10 @@ static int blosc_decode(size_t item, const unsigned char *bytes, size_t size, vo
 		status = blosc_check_kind(bytes, item, raw_size, size, block, error);
 	if (status)
 		return status;
+	if (bytes[2] & BLOSC_MEMCPYED) {
+		memcpy(raw, bytes + BLOSC_MIN_HEADER_LENGTH, raw_size);
+		return 0;
+	}
 	if (!blosc_has_memory(block, item))
 		return sde__fail_why(error, -ENOMEM, "cannot decode a blosc frame");
 	n = blosc_decompress_ctx(bytes, raw, raw_size, 1);

@@ -3,8 +3,9 @@
  * One inner chunk: raw bytes <-> the bytes in the file.
  *
  *	blosc	a Blosc 1 frame, cname lz4, clevel 5, bitshuffle, typesize of
- *		the dtype, automatic block size; by libblosc's _ctx calls only
- *		(no globals, no environment), one thread
+ *		the dtype, automatic block size; raw inside its frame unless it
+ *		shrinks by 2%; by libblosc's _ctx calls only (no globals, no
+ *		environment), one thread
  *	lz4	numcodecs' LZ4: uint32 little-endian raw size, one LZ4 block
  *	none	the raw bytes
  *

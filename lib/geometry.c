@@ -91,6 +91,23 @@ static uint64_t default_chunk_size(const struct sde__geometry *g)
 }
 
 /*
+ * For fewer than 8 trajectories: with padding, if that makes d n T a multiple of 8 and
+ * costs little. Blosc does not shuffle a block of another number of items, and
+ * says nothing; a large inner chunk loses only its last block.
+ */
+static uint64_t narrow_inner_width(const struct sde__geometry *g, uint64_t column,
+				   uint64_t target)
+{
+	uint64_t n = g->trajectories;
+
+	if (column > target / GROUP)
+		return n;
+	while (g->dimension % GROUP * n * (g->chunk_size % GROUP) % GROUP)
+		n++;
+	return n;
+}
+
+/*
  * About `target` bytes, a multiple of 8 wherever N allows; fewer than 8 only if 8
  * would be over the limit (a d_X or a given T that large).
  */
@@ -103,7 +120,7 @@ static uint64_t default_inner_width(const struct sde__geometry *g, uint64_t targ
 	    column > INNER_LIMIT)
 		return 1;	/* which the check refuses */
 	if (g->trajectories < GROUP) {
-		n = g->trajectories;
+		n = narrow_inner_width(g, column, target);
 	} else {
 		n = target / column;
 		n = maximum(n - n % GROUP, GROUP);

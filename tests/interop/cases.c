@@ -26,7 +26,7 @@
  *	k = 1	infinity, h's sign		k = 3	exponent 0, else h
  *	k = 2	-0.0				k = 4	0.0
  * values=1 takes k mod 5, values=2 d = n = s = 0 everywhere, values=3 d = s = 0 and
- * n / 8 for n.
+ * n / 8 for n, values=4 the number 1 + (h mod 65536) / 65536 + s.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -57,7 +57,7 @@ static const char *const names[NAMES] = {
 	"case", "float", "d", "N", "n", "T", "stride", "codec", "checksum", "layout", "state",
 	"sync", "units", "attributes", "values", "format", "keepbits",
 };
-enum { HASH, SPECIAL, CONSTANT, COLUMNS };	/* values= */
+enum { HASH, SPECIAL, CONSTANT, COLUMNS, SMOOTH };	/* values= */
 
 struct specification {
 	char path[256], ops[1024];
@@ -90,6 +90,17 @@ static uint64_t bend(uint64_t h, uint64_t k, uint64_t sign, uint64_t exponent)
 	return h;
 }
 
+static uint64_t smooth_bits(uint64_t width, uint64_t h, uint64_t stamp)
+{
+	const double x = 1 + (double)(h % 65536) / 65536 + (double)stamp;
+	const float narrow = (float)x;
+	uint64_t bits = 0;
+
+	memcpy(&bits, width == 32 ? (const void *)&narrow : (const void *)&x,
+	       width == 32 ? sizeof(narrow) : sizeof(x));
+	return bits;
+}
+
 static uint64_t value_bits(const struct specification *s, uint64_t stamp, uint64_t d, uint64_t n)
 {
 	uint64_t h, k;
@@ -101,6 +112,8 @@ static uint64_t value_bits(const struct specification *s, uint64_t stamp, uint64
 		n /= 8;
 	}
 	h = mix(mix(mix(mix(s->number[ID]) + stamp) + d) + n);
+	if (s->number[VALUES] == SMOOTH)
+		return smooth_bits(s->number[FLOAT], h, stamp);
 	k = h % 16;
 	if (s->number[VALUES] == SPECIAL)
 		k %= 5;

@@ -63,6 +63,9 @@ def expected_data(spec, stamps):
         for part in s, d, n:
             h = mix(h) + part
     h = mix(h)
+    if spec["values"] == 4:
+        x = (1 + (h % np.uint64(65536)) / 65536 + s).astype(f"float{spec['float']}")
+        return np.ascontiguousarray(x.view(f"uint{spec['float']}").transpose(1, 2, 0))
     k = h % np.uint64(16)
     if spec["values"] == 1:
         k %= np.uint64(5)

@@ -9,6 +9,7 @@
 #include "codec.h"
 #include "crc32c.h"
 
+#include <blosc.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -167,7 +168,7 @@ static void every_codec_gives_back_every_bit(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < CODECS * 4; i++) {
-		struct sde__codec codec = { all[i / 4], i & 1 ? 4 : 8, (i & 2) != 0 };
+		struct sde__codec codec = { all[i / 4], i & 1 ? 4 : 8, (i & 2) != 0, 0 };
 
 		for (size_t j = 0; j < sizeof(counts) / sizeof(counts[0]); j++)
 			for (int content = 0; content < CONTENTS; content++)
@@ -184,7 +185,7 @@ static void noise_grows_by_no_more_than_the_bound_says(void **state)
 	(void)state;
 	make(raw, 8, raw_size / 8, RANDOM);
 	for (size_t i = 0; i < CODECS * 2; i++) {
-		struct sde__codec codec = { all[i / 2], 8, i & 1 };
+		struct sde__codec codec = { all[i / 2], 8, i & 1, 0 };
 		size_t size, extra = codec.checksum ? 4 : 0;
 
 		assert_int_equal(sde__codec_encode(&codec, raw, raw_size, out, &size), 0);
@@ -209,7 +210,7 @@ static void a_blosc_frame_says_what_the_format_says(void **state)
 
 	(void)state;
 	for (size_t item = 4; item <= 8; item += 4) {
-		struct sde__codec codec = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, item, false };
+		struct sde__codec codec = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, item, false, 0 };
 
 		make(raw, item, sizeof(raw) / item, WALK);
 		assert_int_equal(sde__codec_bound(&codec, sizeof(raw)), sizeof(out));
@@ -225,10 +226,58 @@ static void a_blosc_frame_says_what_the_format_says(void **state)
 	}
 }
 
+/*
+ * From noise to a walk: what libblosc shrinks by 2% is taken as it is, what it does
+ * not is raw in a frame that libblosc reads. (It gives up a few bytes early.)
+ */
+static void what_shrinks_by_less_than_two_percent_is_raw_in_its_frame(void **state)
+{
+	const size_t raw_size = 160000, least = raw_size - raw_size / 50;
+	unsigned char *raw = room(raw_size), *out = room(raw_size + 16);
+	unsigned char *theirs = room(raw_size + 16), *back = room(raw_size);
+	unsigned kept = 0, shrunk = 0;
+
+	(void)state;
+	for (size_t i = 0; i < 2 * 41; i++) {
+		const size_t item = i & 1 ? 4 : 8, walk = i / 2 * raw_size / 40 / 64 * 64;
+		struct sde__codec codec = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, item, false, 0 };
+		size_t size;
+		int n;
+
+		make(raw, item, walk / item, WALK);
+		make(raw + walk, item, (raw_size - walk) / item, RANDOM);
+		n = blosc_compress_ctx(5, BLOSC_BITSHUFFLE, item, raw_size, raw, theirs,
+				       raw_size + 16, "lz4", 0, 1);
+		assert_true(n > 0);
+		assert_int_equal(sde__codec_encode(&codec, raw, raw_size, out, &size), 0);
+		if (size == raw_size + 16) {
+			kept++;
+			assert_true((size_t)n > least - 64);
+			assert_int_equal(out[2] & 2, 2);	/* memcpyed */
+			assert_memory_equal(out + 16, raw, raw_size);
+		} else {
+			shrunk++;
+			assert_true((size_t)n <= least);
+			assert_int_equal(size, n);
+			assert_memory_equal(out, theirs, size);
+		}
+		assert_int_equal(blosc_decompress_ctx(out, back, raw_size, 1), raw_size);
+		assert_memory_equal(back, raw, raw_size);
+		memset(back, 0, raw_size);
+		assert_int_equal(sde__codec_decode(&codec, out, size, back, raw_size, NULL), 0);
+		assert_memory_equal(back, raw, raw_size);
+	}
+	assert_true(kept > 0 && shrunk > 0);
+	free(raw);
+	free(out);
+	free(theirs);
+	free(back);
+}
+
 static void frames_of_another_writer_are_read(void **state)
 {
-	const struct sde__codec blosc = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, false };
-	const struct sde__codec lz4 = { SDE_CODEC_LZ4, 8, false };
+	const struct sde__codec blosc = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, false, 0 };
+	const struct sde__codec lz4 = { SDE_CODEC_LZ4, 8, false, 0 };
 	double out[32];
 
 	(void)state;
@@ -258,7 +307,7 @@ static void a_checksum_is_the_crc_of_all_before_it(void **state)
 	(void)state;
 	make(raw, 8, 100, WALK);
 	for (size_t i = 0; i < CODECS; i++) {
-		struct sde__codec codec = { all[i], 8, false };
+		struct sde__codec codec = { all[i], 8, false, 0 };
 		size_t size, checked_size;
 
 		assert_int_equal(sde__codec_encode(&codec, raw, 800, plain, &size), 0);
@@ -272,7 +321,7 @@ static void a_checksum_is_the_crc_of_all_before_it(void **state)
 
 static void the_environment_does_not_change_a_frame(void **state)
 {
-	const struct sde__codec codec = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, true };
+	const struct sde__codec codec = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, true, 0 };
 	unsigned char raw[8000], before[8020], after[8020];
 	size_t before_size, after_size;
 
@@ -294,7 +343,7 @@ static void the_environment_does_not_change_a_frame(void **state)
 
 static void codecs_have_names_and_limits(void **state)
 {
-	struct sde__codec codec = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, true };
+	struct sde__codec codec = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, true, 0 };
 	unsigned char byte = 0;
 	size_t size;
 
@@ -356,7 +405,7 @@ static void every_flipped_bit_is_detected(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < CODECS * 2; i++) {
-		struct sde__codec codec = { all[i / 2], 8, true };
+		struct sde__codec codec = { all[i / 2], 8, true, 0 };
 		size_t size;
 
 		make(raw, 8, 32, i & 1 ? WALK : SPECIAL);
@@ -376,7 +425,7 @@ static void a_truncated_frame_is_corrupt(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < CODECS * 4; i++) {
-		struct sde__codec codec = { all[i / 4], 8, i & 1 };
+		struct sde__codec codec = { all[i / 4], 8, i & 1, 0 };
 		size_t size;
 
 		make(raw, 8, 256, i & 2 ? WALK : SPECIAL);
@@ -423,7 +472,7 @@ static void a_foreign_blosc_header_is_refused_with_its_reason(void **state)
 		{ 16, 4, 0xffffffff, "does not decompress" },
 		{ 20, 4, 0x7fffffff, "does not decompress" },	/* its size */
 	};
-	const struct sde__codec codec = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, false };
+	const struct sde__codec codec = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, false, 0 };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(damages) / sizeof(damages[0]); i++) {
@@ -439,7 +488,7 @@ static void a_foreign_blosc_header_is_refused_with_its_reason(void **state)
 
 static void a_foreign_lz4_header_is_refused_with_its_reason(void **state)
 {
-	const struct sde__codec codec = { SDE_CODEC_LZ4, 8, false };
+	const struct sde__codec codec = { SDE_CODEC_LZ4, 8, false, 0 };
 	unsigned char frame[sizeof(lz4_frame)];
 
 	(void)state;
@@ -455,7 +504,7 @@ static void a_foreign_lz4_header_is_refused_with_its_reason(void **state)
 
 static void short_checksummed_bytes_are_refused_with_their_reason(void **state)
 {
-	const struct sde__codec codec = { SDE_CODEC_NONE, 8, true };
+	const struct sde__codec codec = { SDE_CODEC_NONE, 8, true, 0 };
 	const unsigned char bytes[12] = { 0 };
 
 	(void)state;
@@ -472,7 +521,7 @@ static void garbage_never_crashes(void **state)
 
 	(void)state;
 	for (int i = 0; i < 60000; i++) {
-		struct sde__codec codec = { all[i % 3], i & 8 ? 4 : 8, false };
+		struct sde__codec codec = { all[i % 3], i & 8 ? 4 : 8, false, 0 };
 		size_t raw_size = codec.item * (below(64) + 1), size;
 
 		if (i & 1) {
@@ -503,6 +552,7 @@ int main(void)
 		cmocka_unit_test(every_codec_gives_back_every_bit),
 		cmocka_unit_test(noise_grows_by_no_more_than_the_bound_says),
 		cmocka_unit_test(a_blosc_frame_says_what_the_format_says),
+		cmocka_unit_test(what_shrinks_by_less_than_two_percent_is_raw_in_its_frame),
 		cmocka_unit_test(frames_of_another_writer_are_read),
 		cmocka_unit_test(a_checksum_is_the_crc_of_all_before_it),
 		cmocka_unit_test(the_environment_does_not_change_a_frame),

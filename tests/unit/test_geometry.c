@@ -110,6 +110,18 @@ static void a_tiny_ensemble_gets_long_chunks(void **state)
 		assert_int_equal(g.inner_width, n);
 		assert_int_equal(sde__inner_count(&g), 1);
 	}
+	/* an odd T: as much padding as makes d n T a multiple of 8 */
+	g = chosen(1, 1, 50, 0, SDE_FLOAT64);
+	assert_int_equal(g.inner_width, 4);
+	g = chosen(3, 5, 7, 0, SDE_FLOAT64);
+	assert_int_equal(g.inner_width, 8);
+	g = chosen(2, 5, 4, 0, SDE_FLOAT32);
+	assert_int_equal(g.inner_width, 5);
+	/* but not where 8 trajectories are more than an inner chunk has by default */
+	g = chosen(1, 1, 8193, 0, SDE_FLOAT64);
+	assert_int_equal(g.inner_width, 1);
+	g = chosen(1, 1, 8191, 0, SDE_FLOAT64);
+	assert_int_equal(g.inner_width, 8);
 	/* 9 trajectories, a T that leaves no room for more than 8 in 512 KiB */
 	g = chosen(1, 9, 100000, 0, SDE_FLOAT64);
 	assert_int_equal(g.inner_width, 8);

@@ -50,9 +50,10 @@ static const struct sde__home *home_here(void)
 static const unsigned char run[16] = "the run's number", other[16] = "another's number";
 
 static const struct sde__codec codecs[] = {
-	{ SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, true }, { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, false },
-	{ SDE_CODEC_LZ4, 8, true }, { SDE_CODEC_LZ4, 8, false },
-	{ SDE_CODEC_NONE, 8, true }, { SDE_CODEC_NONE, 8, false },
+	{ SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, true, 0 },
+	{ SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, 8, false, 0 },
+	{ SDE_CODEC_LZ4, 8, true, 0 }, { SDE_CODEC_LZ4, 8, false, 0 },
+	{ SDE_CODEC_NONE, 8, true, 0 }, { SDE_CODEC_NONE, 8, false, 0 },
 };
 #define CODECS (sizeof(codecs) / sizeof(codecs[0]))
 
