@@ -29,7 +29,7 @@
 #define N 11
 #define NUMBERS (D * N)
 
-static const struct sde__zarr_hooks hooks = { &sde__io_posix, true };
+static const struct sde__zarr_hooks hooks = { .io = &sde__io_posix, .synchronous = true };
 
 struct run {
 	struct twin twin;

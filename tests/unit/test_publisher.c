@@ -558,46 +558,55 @@ static void a_create_that_fails_leaves_nothing_behind(void **state)
 	}
 }
 
-/* A truncate that fails leaves the longer or the shorter store, and says so. */
+/*
+ * The n-th call of a truncate fails; false if there were fewer. Then close goes on with
+ * it, or fails as well, if the fault stays, and resume finds one store or the other.
+ */
+static bool truncate_fails(long n, bool stays)
+{
+	const struct sde__zarr_hooks plain = { .io = &sde__io_posix, .synchronous = true };
+	struct sweep s = { .sync = SDE_SYNC_CHUNK };
+	struct sde_error error = { 0 };
+	uint64_t left;
+	bool fired;
+	int ret;
+
+	sweep_begin(&s, (uint64_t)n);
+	store(&s, 3 * T + 1);
+	twin_assert_ok(sde_storage_save(s.storage), "save");
+	arm(ANY, n, EIO, stays);
+	ret = sde_storage_truncate(s.storage, T + 2);
+	fired = faulty.fired;
+	if (!stays || !ret)
+		arm(ANY, 0, EIO, false);
+	if (ret) {
+		assert_int_equal(ret, -EIO);
+		twin_assert_sentence(twin_sentence(s.storage), "'", NULL);
+		twin_assert_is(sde_storage_close_error(s.storage, &error), stays ? -EIO : 0, error.text);
+		if (stays)
+			twin_assert_sentence(error.text, "'", NULL);
+		arm(ANY, 0, EIO, false);
+		memset(&error, 0, sizeof(error));
+		twin_assert_ok(sde__zarr_resume(&s.storage, PATH, NULL, &plain, &error), error.text);
+	}
+	left = committed(s.storage);
+	assert_true(left == T + 2 || (ret && left == 3 * T + 1));
+	twin_truncate(&s.twin, left);
+	twin_check(&s.twin, s.storage);
+	twin_store(&s.twin, s.storage, T);
+	twin_assert_ok(sde_storage_close(s.storage), "close");
+	twin_check_path(&s.twin, PATH);
+	twin_free(&s.twin);
+	return fired;
+}
+
 static void a_truncate_that_fails_leaves_one_or_the_other(void **state)
 {
-	bool fired = true;
-
 	(void)state;
 	faulty_init();
-	for (long n = 1; fired; n++) {
-		const struct sde__zarr_hooks plain = { .io = &sde__io_posix, .synchronous = true };
-		struct sweep s = { .sync = SDE_SYNC_CHUNK };
-		struct sde_error error = { 0 };
-		uint64_t left;
-		int ret;
-
-		sweep_begin(&s, (uint64_t)n);
-		store(&s, 3 * T + 1);
-		twin_assert_ok(sde_storage_save(s.storage), "save");
-		arm(ANY, n, EIO, false);
-		ret = sde_storage_truncate(s.storage, T + 2);
-		fired = faulty.fired;
-		arm(ANY, 0, EIO, false);
-		if (ret) {
-			assert_int_equal(ret, -EIO);
-			twin_assert_sentence(twin_sentence(s.storage), "'", NULL);
-			/* it can only be closed, and that says why */
-			assert_int_equal(sde_storage_close_error(s.storage, &error), -EIO);
-			twin_assert_sentence(error.text, "'", NULL);
-			memset(&error, 0, sizeof(error));
-			twin_assert_ok(sde__zarr_resume(&s.storage, PATH, NULL, &plain, &error),
-				       error.text);
-		}
-		left = committed(s.storage);
-		assert_true(left == T + 2 || (ret && left == 3 * T + 1));
-		twin_truncate(&s.twin, left);
-		twin_check(&s.twin, s.storage);
-		twin_store(&s.twin, s.storage, T);
-		twin_assert_ok(sde_storage_close(s.storage), "close");
-		twin_check_path(&s.twin, PATH);
-		twin_free(&s.twin);
-	}
+	for (int stays = 0; stays < 2; stays++)
+		for (long n = 1; truncate_fails(n, stays); n++)
+			;
 }
 
 /* A resume that fails at any call leaves all that the next one needs. */
