@@ -15,6 +15,7 @@
 #	tests/{cli,interop,install}/*.c	one program each; those called
 #				test_* are run, others are there for the scripts
 #	tests/{crash,cli,interop,install}/*.sh	run as they are
+#	tests/bench/{bench,count}_*.c	one program each, with the other bench/*.c
 #
 # New files are found by name: nothing here lists sources.
 
@@ -126,8 +127,10 @@ fuzz_shared_src := $(filter-out $(fuzz_src),$(call sources,tests/fuzz/*.c))
 disk_src := $(call sources,tests/crash/disk/*.c)
 script_dirs := cli interop install
 other_test_src := $(call sources,$(script_dirs:%=tests/%/*.c))
+bench_src := $(call sources,tests/bench/bench_*.c tests/bench/count_*.c)
+bench_shared_src := $(filter-out $(bench_src) tests/bench/peer_%,$(call sources,tests/bench/*.c))
 test_src := $(unit_src) $(crash_src) $(sort $(unit_shared_src) $(crash_shared_src)) \
-	$(fuzz_src) $(fuzz_shared_src) $(other_test_src)
+	$(fuzz_src) $(fuzz_shared_src) $(other_test_src) $(bench_src) $(bench_shared_src)
 all_src := $(lib_src) $(tool_src) $(tool_shared_src) $(example_src) $(test_src)
 
 static := $(BUILD)/libsdestore.a
@@ -238,6 +241,17 @@ $(crash_programs): | $(disk_program)
 $(disk_program): $(BUILD)/%: %.c $(link_stamp)
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(LINK) -std=c11 $(WARNINGS) $(CPPFLAGS) $(FUSE_CFLAGS) -o $@ $< $(FUSE_LIBS)
+bench_programs := $(call programs,$(bench_src))
+$(bench_programs): $(BUILD)/%: $(BUILD)/%.o $(call objects,$(bench_shared_src)) $(static) $(link_stamp)
+	$(link_program)
+# A peer of another library, where that is installed.
+HDF5_CFLAGS = $(call module_cflags,HDF5_CFLAGS,hdf5)
+HDF5_LIBS = $(call module_libs,HDF5_LIBS,hdf5,)
+hdf5_objects := $(call objects,tests/bench/measure.c tests/bench/load.c)
+$(BUILD)/tests/bench/peer_hdf5: tests/bench/peer_hdf5.c $(hdf5_objects) $(link_stamp)
+	@mkdir -p $(@D)
+	$(call quiet,LD)$(COMPILE) -Wno-conversion $(HDF5_CFLAGS) $(LDFLAGS) -o $@ $< \
+		$(hdf5_objects) $(HDF5_LIBS) -lm
 
 # ---------------------------------------------------------------------------
 # Tests. A test is called by its place under tests/: unit/test_ring is a program,
@@ -343,6 +357,15 @@ fuzz: ## look for inputs that break a reader, with libFuzzer
 	@$(MAKE) -f $(self) BUILD=$(BUILD)/fuzz CC=$(FUZZ_CC) CFLAGS='-O1 -g' \
 		SANITIZE=fuzzer-no-link,address,undefined fuzzers
 	@exec $(srcdir)/tests/fuzz/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS) $(or $(FUZZ),$(fuzz_names))
+# Tables of time, each next to its limit in the same run: tests/bench/README.md.
+.PHONY: bench bench-quick bench-programs
+bench-programs: $(bench_programs)
+	$(if $(HDF5_LIBS),@$(MAKE) -f $(self) $(BUILD)/tests/bench/peer_hdf5,@echo \
+		'# no HDF5 (Debian: libhdf5-dev): it is left out of the tables')
+bench: bench-programs ## how fast it is, next to its limits and to others: half an hour
+	@$(srcdir)/tests/bench/run $(BUILD) $(TESTS)
+bench-quick: bench-programs ## the same, shorter and coarser: two minutes
+	@$(srcdir)/tests/bench/run $(BUILD) --quick $(TESTS)
 
 .PHONY: demo
 demo: $(BUILD)/examples/double_well $(BUILD)/tools/sde-inspect ## simulate a double well into demo.zarr and look at it
