@@ -13,6 +13,7 @@
 #define SDE_TESTS_CRASH_FAULT_MEMORY_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ struct fault_memory {
 	unsigned long fail_at;	/* number of the allocation from 1; 0: none */
 	bool for_good;		/* and all after it */
 	bool counting;
+	pthread_t armed_by;
 	unsigned long calls;	/* atomic; while counting */
 	bool fired;
 	/* atomic; allocations not freed. Not under AddressSanitizer, whose strdup goes
@@ -36,6 +38,7 @@ static void fault_memory_arm(unsigned long fail_at, bool for_good)
 	fault_memory.for_good = for_good;
 	fault_memory.calls = 0;
 	fault_memory.fired = false;
+	fault_memory.armed_by = pthread_self();
 	fault_memory.counting = true;
 }
 
@@ -68,6 +71,9 @@ FAULT_MEMORY_PLAIN static bool fault_memory_fails(void)
 	unsigned long n;
 
 	if (!fault_memory.counting)
+		return false;
+	/* a thread that begins cannot do without, under AddressSanitizer */
+	if (__interceptor_malloc && !pthread_equal(pthread_self(), fault_memory.armed_by))
 		return false;
 	n = __atomic_add_fetch(&fault_memory.calls, 1, __ATOMIC_RELAXED);
 	if (!fault_memory.fail_at || n < fault_memory.fail_at ||
