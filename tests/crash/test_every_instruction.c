@@ -109,7 +109,7 @@ static struct {
  * The stepped process
  */
 
-static const struct sde__zarr_hooks writer_hooks = { &sde__io_posix, true };
+static const struct sde__zarr_hooks writer_hooks = { .io = &sde__io_posix, .synchronous = true };
 
 static void set(uint64_t *number, uint64_t value)
 {
@@ -248,7 +248,7 @@ static int nobody_locks(void *ctx, int fd)
 
 /* The file system as it is when the writer is dead. */
 static struct sde__io dead_io;
-static const struct sde__zarr_hooks dead_hooks = { &dead_io, true };
+static const struct sde__zarr_hooks dead_hooks = { .io = &dead_io, .synchronous = true };
 
 static _Noreturn void give_up(const struct run *run, const char *what, const char *why)
 {

@@ -83,7 +83,7 @@ static void begin(struct reading *r)
 	r->io = sde__io_posix;
 	r->io.pread = counting_pread;
 	r->io.open_at = counting_open;
-	r->hooks = (struct sde__zarr_hooks){ &r->io, false };
+	r->hooks = (struct sde__zarr_hooks){ .io = &r->io };
 	twin_assert_ok(sde__zarr_open(&r->storage, PATH, NULL, &r->hooks, &error), error.text);
 	assert_int_equal(sde_storage_values(r->storage, NULL, &r->data), 0);
 	bytes_read = files_opened = 0;
@@ -174,7 +174,7 @@ static void a_chunk_costs_the_same_bytes_wherever_it_is(void **state)
 	const double data[8] = { 0 };
 	uint64_t written[BLOCKS];
 	struct sde__io io = sde__io_posix;
-	const struct sde__zarr_hooks hooks = { &io, true };
+	const struct sde__zarr_hooks hooks = { .io = &io, .synchronous = true };
 	struct sde_storage *storage;
 
 	(void)state;
