@@ -8,8 +8,8 @@
  * instruction has changed the ring (compared byte by byte with how it was), or was a
  * system call, the store is opened as one whose writer is dead, all of it is read and
  * compared with oracle.h; a boundary where nothing changed is counted and left at
- * that. After every system call, and after every 16th change of memory, recovery does
- * its whole work on a copy: resume, one more snapshot, close, read.
+ * that. After every system call (every fifth with a sanitizer) and every 16th change of
+ * memory recovery does its whole work on a copy: resume, one more snapshot, close, read.
  *
  * The publisher runs on the storing thread (its synchronous mode), so that sealing a
  * chunk and reusing its segment are stepped through as well.
@@ -54,7 +54,6 @@
 #define VALUES_MAX 1024
 #define T 4
 #define SEGMENTS 2
-#define EVERY 16	/* changes of memory for one recovery on a copy */
 
 enum act {
 	NONE, CREATE, MIDDLE, LAST, CHANGE, RESERVE, SAVE, SAVE_AGAIN, SYNC, TRUNCATE, AFTER,
@@ -70,19 +69,23 @@ static const char *const act_name[ACTS] = {
  * the others are stopped only before and after every system call.
  */
 #if defined(__SANITIZE_ADDRESS__)
-#define CHANGE_TOO false
+#define SLOW true
 #elif defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define CHANGE_TOO false
+#define SLOW true
 #endif
 #endif
-#ifndef CHANGE_TOO
-#define CHANGE_TOO true
+#ifndef SLOW
+#define SLOW false
 #endif
 static const bool in_short_run[ACTS] = {
-	[MIDDLE] = true, [LAST] = true, [CHANGE] = CHANGE_TOO, [RESERVE] = true, [SYNC] = true,
+	[MIDDLE] = true, [LAST] = true, [CHANGE] = !SLOW, [RESERVE] = true, [SYNC] = true,
 	[AFTER] = true,
 };
+
+/* One recovery on a copy for so many changes of memory, for so many system calls. */
+#define EVERY 16
+#define EVERY_CALL (SLOW ? 5 : 1)
 
 /* What stepped and stepping process both see. */
 struct page {
@@ -485,7 +488,8 @@ static void step_through(const struct run *run, pid_t child)
 		look(run, PATH, SDE_RING_DEFAULT);
 		if (call) {
 			find_ring(&seen);
-			recover(run);
+			if (tally.calls++ % EVERY_CALL == 0)
+				recover(run);
 		} else if (tally.changes++ % EVERY == 0)
 			recover(run);
 	}
