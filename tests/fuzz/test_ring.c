@@ -25,7 +25,7 @@
 #include <string.h>
 
 const char fuzz_name[] = "ring";
-const unsigned fuzz_mutations = 700;
+const unsigned fuzz_mutations = 300;
 
 #define STATIC_SIZE 160
 #define SEGMENT_LIMIT ((uint64_t)1 << 20)

@@ -25,7 +25,7 @@
 #include <string.h>
 
 const char fuzz_name[] = "store";
-const unsigned fuzz_mutations = 600;
+const unsigned fuzz_mutations = 300;
 
 #define PATHS_MAX 64
 #define OPERATIONS_MAX 24

@@ -10,8 +10,8 @@
  * and an alarm: so that taking memory or time for nothing is a failure and no more.
  * All of these fail the running test where something differs.
  */
-#ifndef SDE_TESTS_CRASH_PLANTED_H
-#define SDE_TESTS_CRASH_PLANTED_H
+#ifndef SDE_TESTS_UNIT_PLANTED_H
+#define SDE_TESTS_UNIT_PLANTED_H
 
 #include <sdestore.h>
 

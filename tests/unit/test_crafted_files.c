@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Files that lie with the right checksums: chunks, rings and NumPy files whose
- * numbers were chosen by somebody. As test_crafted.c, which has links and documents.
+ * numbers were chosen by somebody. As test_crafted_store.c, which has links and documents.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
