@@ -18,7 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int start_publisher(struct sde__zarr *z, struct sde_error *error)
+/* Of the data in chunk files. */
+struct filed {
+	uint64_t files, bytes;
+};
+
+static int start_publisher(struct sde__zarr *z, const struct filed *filed, struct sde_error *error)
 {
 	struct sde__publisher_config config = {
 		.io = z->io, .home = &z->home, .ring = z->ring, .metadata = &z->config.metadata,
@@ -26,16 +31,12 @@ static int start_publisher(struct sde__zarr *z, struct sde_error *error)
 		.sync_interval_ms = z->config.sync_interval_ms, .threads = z->config.threads,
 		.synchronous = z->synchronous,
 	};
-	const uint64_t chunks = (z->next + sde__zarr_chunk_size(z) - 1) / sde__zarr_chunk_size(z);
-	uint64_t files, bytes;
 	int ret;
 
 	memcpy(config.run, z->config.run, sizeof(config.run));
-	ret = sde__chunk_list_count(&z->home, &z->config.layout.geometry, chunks, &files, &bytes, error);
+	ret = sde__publisher_start(&z->publisher, &config, error);
 	if (!ret)
-		ret = sde__publisher_start(&z->publisher, &config, error);
-	if (!ret)
-		sde__publisher_add_counts(z->publisher, files, bytes);
+		sde__publisher_add_counts(z->publisher, filed->files, filed->bytes);
 	if (!ret && z->tell)
 		*z->tell = z->publisher;
 	return ret;
@@ -125,7 +126,7 @@ static int build(struct sde__zarr *z, const char *path, struct sde__home *old,
 	if (!ret)
 		ret = sde__ring_enact(z->ring, 0, 0, 0, sde__zarr_is_durable(z), error);
 	if (!ret)
-		ret = start_publisher(z, error);
+		ret = start_publisher(z, &(struct filed){ 0, 0 }, error);
 	return ret ? ret : sde__home_settle(&z->home, exists ? old : NULL, error);
 }
 
@@ -221,10 +222,29 @@ static int reopen(struct sde__zarr *z, const char *path, struct sde__reader **re
 	return 0;
 }
 
+/*
+ * Files of chunks may hold 255 times their bytes (codec.h). A ring, which is some
+ * chunks large, is not laid for a store whose files cannot be those of its shape.
+ */
+static int weigh(const struct sde__zarr *z, struct filed *filed, struct sde_error *error)
+{
+	const struct sde__geometry *g = &z->config.layout.geometry;
+	const uint64_t chunks = (z->next + g->chunk_size - 1) / g->chunk_size;
+	const uint64_t chunk = sde__inner_count(g) * sde__inner_bytes(g);
+	const int ret = sde__chunk_list_count(&z->home, g, chunks, &filed->files, &filed->bytes, error);
+
+	if (ret || !chunks || filed->bytes / chunks >= chunk / 255)
+		return ret;
+	return sde__fail(error, SDE_E_CORRUPT,
+			 "the chunk files of '%s' have %" PRIu64 " bytes, too few for %" PRIu64
+			 " chunks of %" PRIu64, z->home.path, filed->bytes, chunks, chunk);
+}
+
 static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *reader,
 		     struct sde_error *error)
 {
 	struct sde__metadata metadata = { 0 };
+	struct filed filed = { 0 };
 	uint64_t snapshots;
 	int ret;
 
@@ -244,6 +264,8 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 	snapshots = z->next = z->config.metadata.snapshots;
 	ret = sde__zarr_remember(z, reader, snapshots, error);
 	if (!ret)
+		ret = weigh(z, &filed, error);
+	if (!ret)
 		ret = lay_ring(z, error);
 	if (!ret)
 		ret = sde__zarr_refill(z, reader, snapshots, error);
@@ -253,7 +275,7 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 		ret = sde__ring_enact(z->ring, snapshots - snapshots % sde__zarr_chunk_size(z),
 				      snapshots, z->config.metadata.epoch,
 				      sde__zarr_is_durable(z), error);
-	return ret ? ret : start_publisher(z, error);
+	return ret ? ret : start_publisher(z, &filed, error);
 }
 
 int sde__zarr_resume(struct sde_storage **out, const char *save_directory,

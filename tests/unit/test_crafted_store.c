@@ -35,6 +35,7 @@ struct craft {
 	bool crashed;
 	unsigned format;
 	bool harmless;			/* opening may succeed in all */
+	int resume;			/* must fail so; 0: no matter */
 };
 
 static unsigned tries;
@@ -55,6 +56,8 @@ static void try_all(const struct craft *crafts, size_t count)
 			ret = planted_try((enum planted_operation)op, c->name);
 			if (op == PLANTED_OPEN && !ret && !c->harmless)
 				fail_msg("%s: nobody noticed", c->name);
+			if (op == PLANTED_RESUME && c->resume && ret != c->resume)
+				fail_msg("%s: resume gives %d", c->name, ret);
 			tries++;
 		}
 	}
@@ -362,13 +365,13 @@ static void set_wide(const struct craft *c)
 	planted_set(S "data/zarr.json", "chunk_shape", 0, "[2, 1099511627776, 4]");
 }
 
-/* An inner chunk of 2 GiB in a file of some hundred bytes. */
+/* Two inner chunks, as there are, but of 2 GiB each in a file of some hundred bytes. */
 static void set_thick(const struct craft *c)
 {
 	(void)c;
-	planted_set(S "data/zarr.json", "shape", 0, "[2, 134217720, 8]");
-	planted_set(S "data/zarr.json", "chunk_shape", 0, "[2, 134217720, 1]");
-	planted_set(S "data/zarr.json", "chunk_shape", 1, "[2, 134217720, 1]");
+	planted_set(S "data/zarr.json", "shape", 0, "[2, 67108848, 11]");
+	planted_set(S "data/zarr.json", "chunk_shape", 0, "[2, 67108848, 4]");
+	planted_set(S "data/zarr.json", "chunk_shape", 1, "[2, 33554424, 4]");
 }
 
 static void sizes_that_no_file_justifies_cost_nothing(void **state)
@@ -389,14 +392,51 @@ static void sizes_that_no_file_justifies_cost_nothing(void **state)
 		{ .name = "2^40 trajectories", .plant = set_wide },
 		{ .name = "2^40 trajectories of a crashed run", .plant = set_wide, .crashed = true },
 		{ .name = "2^40 trajectories, format 2", .plant = set_wide, .format = 2 },
-		{ .name = "an inner chunk of 2 GiB", .plant = set_thick },
-		{ .name = "T = 2^26", .plant = set_sizes, .text = "11|[2, 12, 11]|67108864" },
-		{ .name = "T = 2^26, format 2", .plant = set_sizes, .format = 2,
-		  .text = "11|[2, 12, 11]|67108864" },
+		/* nor do they make a disk full of ring */
+		{ .name = "an inner chunk of 2 GiB", .plant = set_thick, .resume = SDE_E_CORRUPT },
+		{ .name = "T = 2^23", .plant = set_sizes, .text = "3|[2, 12, 3]|8388608",
+		  .resume = SDE_E_CORRUPT },
+		{ .name = "T = 2^23, format 2", .plant = set_sizes, .format = 2,
+		  .text = "3|[2, 12, 3]|8388608", .resume = SDE_E_CORRUPT },
 	};
 
 	(void)state;
 	TRY_ALL(crafts);
+}
+
+/* Zeros, of which LZ4 makes as little as it can: the other side of the limit. */
+static void what_compresses_best_is_still_believed(void **state)
+{
+	const struct sde_ensemble ensemble = { 2, 1024, SDE_FLOAT64 };
+	static const double zeros[2048];
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+		struct sde_storage *storage;
+		struct sde_array *data;
+		double last = 1;
+
+		options.zarr_format = i & 1 ? 2 : 3;
+		options.codec = i & 2 ? SDE_CODEC_LZ4 : SDE_CODEC_BLOSC_LZ4_BITSHUFFLE;
+		options.checksum = i & 1 ? SDE_CHECKSUM_DEFAULT : SDE_CHECKSUM_OFF;
+		options.chunk_size = 512;
+		options.trajectories_per_chunk = 1024;
+		options.sync = SDE_SYNC_NONE;
+		options.overwrite = 1;
+		assert_int_equal(sde_zarr_storage_create(&storage, "zeros.zarr", &ensemble, &options,
+							 NULL), 0);
+		for (uint64_t k = 0; k < 512; k++)
+			assert_int_equal(sde_storage_store(storage, 0, zeros, k), 0);
+		assert_int_equal(sde_storage_close(storage), 0);
+		assert_int_equal(sde_zarr_storage_resume(&storage, "zeros.zarr", NULL, NULL), 0);
+		assert_int_equal(sde_storage_values(storage, NULL, &data), 0);
+		assert_int_equal(sde_array_read(data, (uint64_t[]){ 1, 1023, 511 },
+						(uint64_t[]){ 1, 1, 1 }, NULL, &last, 8), 0);
+		assert_true(last == 0);
+		sde_array_close(data);
+		assert_int_equal(sde_storage_close(storage), 0);
+	}
 }
 
 static void numbers_that_are_none_are_refused(void **state)
@@ -458,6 +498,7 @@ int main(void)
 		SCRATCH_TEST(directories_and_files_in_each_others_place_are_refused),
 		SCRATCH_TEST(nothing_is_written_through_a_hard_link),
 		SCRATCH_TEST(sizes_that_no_file_justifies_cost_nothing),
+		SCRATCH_TEST(what_compresses_best_is_still_believed),
 		SCRATCH_TEST(numbers_that_are_none_are_refused),
 		SCRATCH_TEST(documents_that_are_deep_or_endless_are_refused),
 	};
