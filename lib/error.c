@@ -91,6 +91,17 @@ const char *sde_strerror(int code)
 }
 
 /*
+ * A sentence may quote a file: a name, a word of a header. Whoever prints it on a
+ * terminal shall not thereby do what the file says.
+ */
+static void make_printable(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ' || *text == 0x7f)
+			*text = '?';
+}
+
+/*
  * The sentence into `text`, leaving room for `tail` bytes (and the 0); what is
  * cut ends in "...", so that a reader sees that it was. Returns the length.
  */
@@ -104,6 +115,7 @@ static size_t format_sentence(char *text, size_t size, size_t tail,
 		text[0] = '\0';
 		return 0;
 	}
+	make_printable(text);
 	if ((size_t)n < room)
 		return (size_t)n;
 	memcpy(text + room - 4, "...", 4);

@@ -73,6 +73,18 @@ static void a_phrase_does_not_depend_on_the_locale(void **state)
 	setlocale(LC_ALL, "C");
 }
 
+static void a_sentence_has_no_control_characters(void **state)
+{
+	struct sde_error error = { 0 };
+
+	(void)state;
+	sde__fail(&error, SDE_E_CORRUPT, "the name '%s'", "x\n\033[31m\177\tz\xc3\xa4");
+	assert_string_equal(error.text, "the name 'x??[31m??z\xc3\xa4'");
+	memset(&error, 0, sizeof(error));
+	sde__fail_why(&error, -ENOENT, "cannot open '%s'", "a\rb");
+	assert_string_equal(error.text, "cannot open 'a?b': No such file or directory");
+}
+
 static void any_int_has_a_phrase(void **state)
 {
 	static const int codes[] = { 1, 7, INT_MAX, INT_MIN, INT_MIN + 1, -4094, -4095,
@@ -204,6 +216,7 @@ int main(void)
 		cmocka_unit_test(the_version_is_the_headers),
 		cmocka_unit_test(codes_never_change),
 		cmocka_unit_test(every_code_has_a_phrase_of_its_own),
+		cmocka_unit_test(a_sentence_has_no_control_characters),
 		cmocka_unit_test(a_system_code_gives_the_systems_phrase),
 		cmocka_unit_test(a_phrase_does_not_depend_on_the_locale),
 		cmocka_unit_test(any_int_has_a_phrase),
