@@ -426,6 +426,60 @@ int sde_zarr_storage_resume(struct sde_storage **out, const char *save_directory
 			    const struct sde_zarr_options *options,
 			    struct sde_error *error);
 
+/* What sde_zarr_storage_repair does, step by step. */
+enum sde_repair_action {
+	SDE_REPAIR_PUBLISH = 1,		/* snapshots that no Zarr reader saw are published */
+	SDE_REPAIR_RESTORE = 2,		/* a block of times or iteration numbers is written
+					 * anew, from the side tables of the chunks */
+	SDE_REPAIR_REMOVE = 3,		/* what a killed run left behind is removed */
+	SDE_REPAIR_PUT_BACK = 4,	/* the old store of a killed overwrite gets its name back */
+	SDE_REPAIR_TRUNCATE = 5,	/* only the first snapshots[0] are kept, as was asked for */
+	SDE_REPAIR_LOST = 6		/* cannot be repaired: see `damage` */
+};
+
+/* One step that was done, or would be. The texts are valid during the call. */
+struct sde_repair_step {
+	size_t size;			/* sizeof(struct sde_repair_step), the library's */
+	enum sde_repair_action action;
+	uint64_t snapshots[2];		/* a:b, as in struct sde_damage; 0:0 if it is about none */
+	const char *file;		/* or directory */
+	const char *text;		/* a sentence */
+	const struct sde_damage *damage;	/* of SDE_REPAIR_LOST; else NULL */
+};
+
+/* Options of sde_zarr_storage_repair: SDE_REPAIR_OPTIONS_INIT, zero is the default. */
+struct sde_repair_options {
+	size_t size;
+	int dry_run;			/* 1: change nothing, tell what would be done */
+	enum sde_ring ring;		/* as for resume */
+	/* 1: keep only the first `snapshots`, after all that can be has been published:
+	 * the way to go on storing in a store that has lost a chunk */
+	int truncate;
+	uint64_t snapshots;
+	void (*step)(void *ctx, const struct sde_repair_step *step);	/* may be NULL */
+	void *step_ctx;
+	sde_log_function *log;
+	void *log_ctx;
+};
+#define SDE_REPAIR_OPTIONS_INIT \
+	{ sizeof(struct sde_repair_options), 0, SDE_RING_DEFAULT, 0, 0, NULL, NULL, NULL, NULL }
+
+/*
+ * Make a store whole that no process writes, as far as it can be, and tell each step:
+ * finish an interrupted publish (what resume and close would do, also around a lost
+ * chunk), remove temporary files in the store and what a killed create or overwrite
+ * left beside it, and restore damaged blocks of times from the side tables of the
+ * chunks. Chunk files that can be read are never changed. Doing it again does nothing;
+ * it may be killed. Inner chunks are not decoded: sde_storage_verify does that.
+ *
+ * 0 if nothing is missing in the end; SDE_E_HOLE or SDE_E_CORRUPT if something stays
+ * lost, which the steps name (truncate it, or read with on_hole NaN). SDE_E_LOCKED
+ * while a process writes it, SDE_E_MISMATCH for a copied ring, -EINVAL if it cannot be
+ * truncated so, -ENOENT, SDE_E_NOT_STORE, SDE_E_VERSION, -errno.
+ */
+int sde_zarr_storage_repair(const char *path, const struct sde_repair_options *options,
+			    struct sde_error *error);
+
 /*
  * The memory, in bytes, that a storage with these options will use, whatever
  * M is: ring, encoding buffers, one copy of the last times. The ring is

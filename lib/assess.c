@@ -60,6 +60,7 @@ static int believe_dead(struct sde__reader *reader, bool recovering, enum sde_ri
 	if (recovering && sde__ring_reader_sync(reader->ring, &why)) {
 		sde__warn(log, "'%s': %s: going on from what was synced", reader->home.path, why.text);
 		trust = SDE__RING_SYNCED_HOLDS;
+		reader->unsynced = why;
 	}
 	if (trust == SDE__RING_SYNCED_HOLDS) {
 		/* the device may have newer slots than counters; but nothing is
@@ -128,7 +129,7 @@ static int check_whole(struct sde__shard_reader *file, struct sde_error *error)
  */
 static int count_files(struct sde__reader *reader, bool recovering, struct sde_error *error)
 {
-	const bool careful = recovering && reader->ring;
+	const bool careful = (recovering || reader->fill) && reader->ring;
 	const uint64_t size = reader->metadata.geometry.chunk_size;
 	const uint64_t published = reader->metadata.snapshots;
 	struct sde_error why = { 0 };
@@ -235,7 +236,7 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 	/* counters have no checksum: only who asked to see what is left of a damaged
 	 * store is shown a ring that contradicts the files, and only if it could be */
 	if (first > reader->filed &&
-	    (recovering || !reader->fill || first - reader->filed > slots || first > upto))
+	    (!reader->fill || first - reader->filed > slots || first > upto))
 		return sde__fail(error, SDE_E_HOLE,
 				 "'%s' lacks snapshots %" PRIu64 ":%" PRIu64
 				 " between its chunk files and its ring (ring discard goes on without the ring)",
@@ -273,5 +274,7 @@ int sde__assess(struct sde__reader *reader, bool locked_by_us, bool patient, enu
 	if (reader->ring)
 		ret = find_ring(reader, locked, locked_by_us, choice, log, &why, error);
 	/* a reader of what is whole need not mind the rest */
-	return !ret && why.code && locked_by_us ? sde__fail(error, why.code, "%s", why.text) : ret;
+	reader->broken = why;
+	return !ret && why.code && locked_by_us && !reader->fill ?
+	       sde__fail(error, why.code, "%s", why.text) : ret;
 }

@@ -138,37 +138,77 @@ int sde__chunk_list_check(const struct sde__chunk_list *list,
 	return 0;
 }
 
-static bool is_leftover(const struct sde__home *home, int which, const char *name, uint64_t chunks)
+/* A chunk's name with .tmp behind it: other names are somebody else's. */
+static bool is_temporary(const struct sde__home *home, int which, const char *name)
 {
+	char chunk[SDE__SHARD_NAME_SIZE];
 	const size_t n = strlen(name);
 	uint64_t index, inner;
 
-	if (n > 4 && !strcmp(name + n - 4, ".tmp"))
+	if (n <= 4 || n - 4 >= sizeof(chunk) || strcmp(name + n - 4, ".tmp"))
+		return false;
+	memcpy(chunk, name, n - 4);
+	chunk[n - 4] = '\0';
+	return parse_name(home, which, chunk, &index, &inner);
+}
+
+static bool is_leftover(const struct sde__home *home, int which, const char *name, uint64_t chunks,
+			uint64_t *index)
+{
+	uint64_t inner;
+
+	if (is_temporary(home, which, name)) {
+		*index = UINT64_MAX;
 		return true;
-	return parse_name(home, which, name, &index, &inner) && index >= chunks;
+	}
+	return parse_name(home, which, name, index, &inner) && *index >= chunks;
+}
+
+int sde__chunk_list_leftovers(const struct sde__chunk_list *list, uint64_t chunks,
+			      int (*each)(void *ctx, bool side, const char *name, uint64_t index),
+			      void *ctx)
+{
+	uint64_t index;
+	int ret = 0;
+
+	/* in format 2 a chunk is there when its side table is: that goes first */
+	for (int which = SIDES; which >= CHUNKS && !ret; which--)
+		for (size_t i = 0; i < list->stray[which].count && !ret; i++) {
+			const char *name = list->stray[which].name[i];
+
+			if (is_leftover(list->home, which, name, chunks, &index))
+				ret = each(ctx, which == SIDES, name, index);
+		}
+	return ret;
+}
+
+struct clean {
+	const struct sde__home *home;
+	struct sde_error *error;
+};
+
+static int clean_one(void *ctx, bool side, const char *name, uint64_t index)
+{
+	const struct clean *clean = ctx;
+	const struct sde__home *home = clean->home;
+	/* gone already where recovery wrote that chunk itself */
+	const int ret = home->io->remove_at(home->io->ctx, side ? home->side : home->shards, name,
+					    false);
+
+	(void)index;
+	/* a directory is nobody's chunk */
+	if (ret && ret != -ENOENT && ret != -EISDIR)
+		return sde__fail_why(clean->error, ret, "cannot remove the leftover '%s' of '%s'",
+				     name, home->path);
+	return 0;
 }
 
 int sde__chunk_list_clean(const struct sde__chunk_list *list, uint64_t chunks,
 			  struct sde_error *error)
 {
-	const struct sde__home *home = list->home;
-	const struct sde__io *io = home->io;
+	struct clean clean = { list->home, error };
 
-	for (int which = SIDES; which >= CHUNKS; which--) {
-		for (size_t i = 0; i < list->stray[which].count; i++) {
-			const char *name = list->stray[which].name[i];
-			int ret;
-
-			if (!is_leftover(home, which, name, chunks))
-				continue;
-			/* gone already where recovery wrote that chunk itself */
-			ret = io->remove_at(io->ctx, directory(home, which), name, false);
-			if (ret && ret != -ENOENT)
-				return sde__fail_why(error, ret, "cannot remove the leftover '%s' of '%s'",
-						     name, home->path);
-		}
-	}
-	return 0;
+	return sde__chunk_list_leftovers(list, chunks, clean_one, &clean);
 }
 
 void sde__chunk_list_free(struct sde__chunk_list *list)

@@ -28,6 +28,15 @@ int sde__chunk_list_check(const struct sde__chunk_list *list,
 			  const struct sde__geometry *geometry, struct sde_error *error);
 
 /*
+ * Call `each` for what clean would remove: a name in data/.side if `side`, else among
+ * the chunks. *index is the chunk's number, UINT64_MAX for a temporary file. Its
+ * non-zero return stops and is returned.
+ */
+int sde__chunk_list_leftovers(const struct sde__chunk_list *list, uint64_t chunks,
+			      int (*each)(void *ctx, bool side, const char *name, uint64_t index),
+			      void *ctx);
+
+/*
  * Remove temporary files, and chunks from number `chunks` on. What somebody
  * else put there stays.
  */

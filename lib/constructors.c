@@ -33,6 +33,12 @@ int sde_storage_open(struct sde_storage **out, const char *path,
 	return sde__zarr_open(out, path, options, &hooks, error);
 }
 
+int sde_zarr_storage_repair(const char *path, const struct sde_repair_options *options,
+			    struct sde_error *error)
+{
+	return sde__zarr_repair(path, options, hooks.io, error);
+}
+
 int sde_zarr_memory_estimate(const struct sde_ensemble *ensemble,
 			     const struct sde_zarr_options *options, uint64_t *bytes)
 {

@@ -106,7 +106,8 @@ int sde__reader_open(struct sde__reader **out, const struct sde__io *io, const c
 }
 
 int sde__reader_reopen(struct sde__reader **out, const struct sde__home *home, bool locked_by_us,
-		       enum sde_ring trust, const struct sde__log *log, struct sde_error *error)
+		       bool fill, enum sde_ring trust, const struct sde__log *log,
+		       struct sde_error *error)
 {
 	struct sde__reader *reader = reader_new(home->io);
 	int ret;
@@ -114,6 +115,7 @@ int sde__reader_reopen(struct sde__reader **out, const struct sde__home *home, b
 	*out = NULL;
 	if (!reader)
 		return sde__fail(error, -ENOMEM, "out of memory");
+	reader->fill = fill;
 	ret = sde__home_reopen(&reader->home, home, error);
 	if (!ret)
 		ret = load_patiently(reader, locked_by_us, trust, log, error);

@@ -52,6 +52,10 @@ struct sde__reader {
 	uint64_t ignored;	/* more, in a ring that was copied here */
 	enum sde_storage_state_of state;
 	bool fill;		/* NaN in holes */
+	struct sde_error broken;	/* the incomplete last chunk's damage, unless the
+					 * ring makes it good */
+	struct sde_error unsynced;	/* why the ring of a dead writer could not be
+					 * synced; only what was so before is believed */
 	unsigned references;	/* atomic */
 	/* the root document, from before `metadata` was read: while it is the same,
 	 * so are they */
@@ -69,10 +73,12 @@ int sde__reader_open(struct sde__reader **out, const struct sde__io *io, const c
 /*
  * The same for a store that is open already. `locked_by_us`: the caller holds
  * its lock and wants to know what a dead run has left; else a locked store is a
- * running one, also if it is this process that writes it.
+ * running one, also if it is this process that writes it. Who holds the lock and asks
+ * for `fill` as well is shown what is damaged (broken, ringed > filed) and must not
+ * publish over it.
  */
 int sde__reader_reopen(struct sde__reader **out, const struct sde__home *home, bool locked_by_us,
-		       enum sde_ring trust, const struct sde__log *log, struct sde_error *error);
+		       bool fill, enum sde_ring trust, const struct sde__log *log, struct sde_error *error);
 
 struct sde__reader *sde__reader_ref(struct sde__reader *reader);
 void sde__reader_unref(struct sde__reader *reader);

@@ -121,40 +121,61 @@ static int publish(struct recovery *r, struct sde_error *error)
 	if (ret)
 		return ret;
 	r->config->metadata.snapshots = r->reader->snapshots;
-	return sde__documents_write(&r->reader->home, &r->config->metadata, false, r->durable, error);
+	ret = sde__documents_write(&r->reader->home, &r->config->metadata, false, r->durable, error);
+	/* the exact numbers of the last snapshot before their ring goes */
+	if (!ret)
+		ret = sde__last_keep(r->reader, &r->config->layout, r->durable, error);
+	return ret ? ret : sde__restart_tidy(&r->reader->home, error);
+}
+
+static int with_recovery(struct sde__reader *reader, struct sde__zarr_config *config,
+			 int (*step)(struct recovery *, struct sde_error *),
+			 struct sde_error *error)
+{
+	struct recovery r = { .reader = reader, .config = config };
+	int ret = 0;
+
+	r.durable = config->sync != SDE_SYNC_NONE;
+	if (r.durable && reader->state == SDE_STATE_CRASHED)
+		ret = sde__home_sync_name(&reader->home, error);
+	sde__cursor_init(&r.cursor, reader);
+	if (!ret)
+		ret = step(&r, error);
+	sde__cursor_free(&r.cursor);
+	sde__shard_free(&r.shard);
+	free(r.slots);
+	free(r.raw);
+	return ret;
+}
+
+int sde__recover_chunks(struct sde__reader *reader, struct sde__zarr_config *config,
+			struct sde_error *error)
+{
+	return with_recovery(reader, config, write_chunks, error);
+}
+
+int sde__recover_publish(struct sde__reader *reader, struct sde__zarr_config *config,
+			 struct sde_error *error)
+{
+	return with_recovery(reader, config, publish, error);
 }
 
 int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
 		 struct sde_error *error)
 {
 	const uint64_t size = config->layout.geometry.chunk_size;
-	struct recovery r = { .reader = reader, .config = config };
 	struct sde__chunk_list list = { 0 };
-	int ret = 0;
+	int ret;
 
-	r.durable = config->sync != SDE_SYNC_NONE;
-	if (r.durable && reader->state == SDE_STATE_CRASHED)
-		ret = sde__home_sync_name(&reader->home, error);
-	if (!ret)
-		ret = sde__chunk_list_read(&list, &reader->home, (reader->filed + size - 1) / size, error);
+	ret = sde__chunk_list_read(&list, &reader->home, (reader->filed + size - 1) / size, error);
 	if (!ret)
 		ret = sde__chunk_list_check(&list, &config->layout.geometry, error);
-	sde__cursor_init(&r.cursor, reader);
 	/* also when nothing was in the ring: a publish may have died between two
 	 * documents */
 	if (!ret)
-		ret = publish(&r, error);
-	/* the exact numbers of the last snapshot before their ring goes */
-	if (!ret)
-		ret = sde__last_keep(reader, &config->layout, r.durable, error);
-	if (!ret)
-		ret = sde__restart_tidy(&reader->home, error);
+		ret = sde__recover_publish(reader, config, error);
 	if (!ret)
 		ret = sde__chunk_list_clean(&list, (reader->snapshots + size - 1) / size, error);
-	sde__cursor_free(&r.cursor);
-	sde__shard_free(&r.shard);
 	sde__chunk_list_free(&list);
-	free(r.slots);
-	free(r.raw);
 	return ret;
 }

@@ -21,4 +21,13 @@
 int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
 		 struct sde_error *error);
 
+/*
+ * The publishing alone, also around a chunk that is missing, and of that the first half,
+ * the chunk files: for repair, which looks after the blocks of times in between.
+ */
+int sde__recover_chunks(struct sde__reader *reader, struct sde__zarr_config *config,
+			struct sde_error *error);
+int sde__recover_publish(struct sde__reader *reader, struct sde__zarr_config *config,
+			 struct sde_error *error);
+
 #endif

@@ -319,6 +319,26 @@ int sde__shard_reader_inner(struct sde__shard_reader *reader, uint64_t inner, vo
 	return ret ? ret : sde__shard_reader_decode(reader, inner, raw, error);
 }
 
+int sde__shard_reader_look(struct sde__shard_reader *reader, uint64_t inner,
+			   struct sde_error *error)
+{
+	char place[sizeof(reader->place)], name[SDE__SHARD_NAME_SIZE];
+	struct sde__stat st;
+	int ret;
+
+	sde__shard_inner_name(name, inner, reader->index);
+	sde__shard_reader_place(reader, inner, place, sizeof(place));
+	ret = reader->io->stat_at(reader->io->ctx, reader->home->shards, name, &st);
+	reader->cause = ret == -ENOENT ? SDE_CAUSE_MISSING : SDE_CAUSE_UNREADABLE;
+	if (ret == -ENOENT)
+		return sde__fail(error, SDE_E_HOLE, "'%s' is missing", place);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot stat '%s'", place);
+	reader->cause = st.is_file ? SDE_CAUSE_TRUNCATED : SDE_CAUSE_FOREIGN;
+	return st.is_file && st.size ? 0 : sde__fail(error, SDE_E_CORRUPT, "'%s' is %s", place,
+						      st.is_file ? "empty" : "not a file");
+}
+
 int sde__shard_reader_side(struct sde__shard_reader *reader, struct sde_error *error)
 {
 	int ret;

@@ -63,6 +63,10 @@ int sde__shard_reader_decode(struct sde__shard_reader *reader, uint64_t inner, v
 int sde__shard_reader_inner(struct sde__shard_reader *reader, uint64_t inner, void *raw,
 			    struct sde_error *error);
 
+/* Format 2: is the file of inner chunk `inner` there, and not empty? */
+int sde__shard_reader_look(struct sde__shard_reader *reader, uint64_t inner,
+			   struct sde_error *error);
+
 /* Read times, iteration numbers and states into reader->side. */
 int sde__shard_reader_side(struct sde__shard_reader *reader, struct sde_error *error);
 

@@ -211,7 +211,7 @@ static int reopen(struct sde__zarr *z, const char *path, struct sde__reader **re
 	if (!ret)
 		ret = sde__home_lock(&z->home, error);
 	if (!ret)
-		ret = sde__reader_reopen(reader, &z->home, true, z->config.options.ring,
+		ret = sde__reader_reopen(reader, &z->home, true, false, z->config.options.ring,
 					 &z->config.log, error);
 	if (ret)
 		return ret;
@@ -278,12 +278,27 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 	return ret ? ret : start_publisher(z, &filed, error);
 }
 
+/* Of a store that has lost something: what can be done, if there is room to say it. */
+static void advise(struct sde_error *error)
+{
+	static const char advice[] = " (see sde-inspect --verify, --repair)";
+	size_t n;
+
+	if (!error || !sde__is_damage(error->code))
+		return;
+	n = strlen(error->text);
+	if (n + sizeof(advice) <= sizeof(error->text))
+		memcpy(error->text + n, advice, sizeof(advice));
+}
+
 int sde__zarr_resume(struct sde_storage **out, const char *save_directory,
 		     const struct sde_zarr_options *options,
 		     const struct sde__zarr_hooks *hooks, struct sde_error *error)
 {
 	struct sde_derive_options derive = SDE_DERIVE_OPTIONS_INIT;
 	struct sde__reader *reader = NULL;
+	/* the first error wins: one of the caller's is not for us to add to */
+	const int before = error ? error->code : 0;
 	struct sde_ensemble ensemble;
 	struct sde__zarr *z;
 	int ret;
@@ -297,6 +312,8 @@ int sde__zarr_resume(struct sde_storage **out, const char *save_directory,
 	if (!ret)
 		ret = take_over(z, save_directory, reader, error);
 	sde__reader_unref(reader);
+	if (ret && !before)
+		advise(error);
 	if (ret)
 		goto fail;
 	ensemble.dimension = z->config.layout.geometry.dimension;

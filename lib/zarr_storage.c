@@ -222,8 +222,8 @@ int sde__zarr_newest_reader(struct sde__zarr *z, struct sde__reader **out,
 	if (!z->reader || z->reader->snapshots < committed || z->reader->metadata.epoch != epoch) {
 		sde__reader_unref(z->reader);
 		z->reader = NULL;
-		ret = sde__reader_reopen(&z->reader, &z->home, false, SDE_RING_DEFAULT, &z->config.log,
-					 error);
+		ret = sde__reader_reopen(&z->reader, &z->home, false, false, SDE_RING_DEFAULT,
+					 &z->config.log, error);
 	}
 	*out = ret ? NULL : sde__reader_ref(z->reader);
 	pthread_mutex_unlock(&z->lock);
@@ -419,7 +419,7 @@ static int follow_truncate(struct sde__zarr *z, uint64_t snapshots, const void *
 	if (ret)
 		return ret;
 	/* the ring is of no epoch now, so this reader has the files alone */
-	ret = sde__reader_reopen(&reader, &z->home, true, SDE_RING_DISCARD, NULL, error);
+	ret = sde__reader_reopen(&reader, &z->home, true, false, SDE_RING_DISCARD, NULL, error);
 	if (ret)
 		return ret;
 	ret = sde__zarr_refill(z, reader, snapshots, error);

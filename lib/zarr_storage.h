@@ -34,12 +34,18 @@ int sde__zarr_open(struct sde_storage **out, const char *path,
 		   const struct sde_open_options *options,
 		   const struct sde__zarr_hooks *hooks, struct sde_error *error);
 
+int sde__zarr_repair(const char *path, const struct sde_repair_options *options,
+		     const struct sde__io *io, struct sde_error *error);
+
 /* What writer and read-only storage have in common (zarr_view.c). */
 int sde__zarr_view_values(struct sde__reader *reader, struct sde_array **time,
 			  struct sde_array **data, struct sde_error *error);
 int sde__zarr_view_iterations(struct sde__reader *reader, struct sde_array **iteration,
 			      struct sde_error *error);
 int sde__zarr_view_verify(struct sde__reader *reader, const struct sde_verify *verify,
+			  struct sde_error *error);
+/* The same without decoding: whether files are there, and say what they are. */
+int sde__zarr_view_survey(struct sde__reader *reader, const struct sde_verify *verify,
 			  struct sde_error *error);
 /* time, iteration number and state of the last snapshot; there is one */
 int sde__zarr_view_moment(struct sde__reader *reader, uint64_t index, double *time,

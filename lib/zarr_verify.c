@@ -36,6 +36,7 @@ struct verification {
 	struct sde__reader *reader;
 	struct sde__cursor cursor;
 	const struct sde_verify *verify;
+	bool decode;
 	struct sde_error first;		/* damage of all */
 	struct sde_error failed;	/* what is no damage, and ends it */
 	struct block block[2];		/* by enum sde__column */
@@ -189,12 +190,28 @@ static void check_column(struct verification *v, enum sde__column column, const 
  * Chunks
  */
 
+/* What of an inner chunk is looked at. */
+static int look_at(struct verification *v, uint64_t inner, struct sde_error *error)
+{
+	int ret;
+
+	if (v->decode)
+		return sde__cursor_inner(&v->cursor, inner, error);
+	if (v->reader->home.format == 2)
+		return sde__shard_reader_look(&v->cursor.file, inner, error);
+	if (v->cursor.indexed)
+		return 0;
+	ret = sde__shard_reader_index(&v->cursor.file, error);
+	v->cursor.indexed = !ret;
+	return ret;
+}
+
 static void check_inner(struct verification *v)
 {
 	for (uint64_t i = 0; i < v->cursor.file.inner_count && !v->failed.code; i++) {
 		struct sde_error why = { 0 };
 
-		if (!sde__cursor_inner(&v->cursor, i, &why))
+		if (!look_at(v, i, &why))
 			continue;
 		/* without its index nothing in the file is found: said once */
 		if (!v->cursor.indexed || !v->cursor.have) {
@@ -293,11 +310,11 @@ static int skip_missing(struct verification *v, uint64_t *chunk, uint64_t end,
 	return 0;
 }
 
-int sde__zarr_view_verify(struct sde__reader *reader, const struct sde_verify *verify,
-			  struct sde_error *error)
+static int verify_all(struct sde__reader *reader, const struct sde_verify *verify, bool decode,
+		      struct sde_error *error)
 {
 	const uint64_t size = reader->metadata.geometry.chunk_size;
-	struct verification v = { .reader = reader, .verify = verify };
+	struct verification v = { .reader = reader, .verify = verify, .decode = decode };
 	uint64_t end = reader->ringed, done, k = 0;
 	unsigned missing = 0;
 	int ret;
@@ -322,4 +339,16 @@ int sde__zarr_view_verify(struct sde__reader *reader, const struct sde_verify *v
 	if (!ret && v.first.code)
 		ret = sde__fail(error, v.first.code, "%s", v.first.text);
 	return ret;
+}
+
+int sde__zarr_view_verify(struct sde__reader *reader, const struct sde_verify *verify,
+			  struct sde_error *error)
+{
+	return verify_all(reader, verify, true, error);
+}
+
+int sde__zarr_view_survey(struct sde__reader *reader, const struct sde_verify *verify,
+			  struct sde_error *error)
+{
+	return verify_all(reader, verify, false, error);
 }

@@ -303,6 +303,9 @@ static void leftovers_of_a_killed_run_are_removed(void **state)
 	scratch_write(PATH "/data/c/0/0/9.tmp", "torn", 4);
 	scratch_write(PATH "/data/c/0/0/9", "a chunk nobody published", 24);
 	scratch_write(PATH "/data/c/0/0/notes", "mine", 4);
+	scratch_write(PATH "/data/c/0/0/notes.tmp", "mine", 4);
+	assert_int_equal(mkdir(PATH "/data/c/0/0/8.tmp", 0777), 0);
+	assert_int_equal(mkdir(PATH "/data/c/0/0/11", 0777), 0);
 	scratch_write(PATH "/zarr.json.tmp", "{", 1);
 	scratch_write(PATH "/time/c/0.tmp", "torn", 4);
 	scratch_write(PATH "/data/.ring/header.tmp", "torn", 4);
@@ -314,6 +317,9 @@ static void leftovers_of_a_killed_run_are_removed(void **state)
 	assert_false(scratch_exists(PATH "/zarr.json.tmp"));
 	/* what is not ours stays */
 	assert_true(scratch_exists(PATH "/data/c/0/0/notes"));
+	assert_true(scratch_exists(PATH "/data/c/0/0/notes.tmp"));
+	assert_true(scratch_exists(PATH "/data/c/0/0/8.tmp"));
+	assert_true(scratch_exists(PATH "/data/c/0/0/11"));
 	remove_store(&twin);
 }
 
