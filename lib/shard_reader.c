@@ -100,9 +100,7 @@ int sde__shard_reader_open(struct sde__shard_reader *reader, uint64_t index,
 	ret = reader->io->open_at(reader->io->ctx, is_2 ? reader->home->side : reader->home->shards,
 				  name, O_RDONLY);
 	if (ret == -ENOENT)
-		return sde__fail(error, SDE_E_HOLE, "'%s' is missing (snapshots %" PRIu64 " to %" PRIu64 ")",
-				 reader->place, index * reader->geometry.chunk_size,
-				 (index + 1) * reader->geometry.chunk_size - 1);
+		return sde__fail(error, SDE_E_HOLE, "'%s' is missing", reader->place);
 	reader->cause = SDE_CAUSE_UNREADABLE;
 	if (ret < 0)
 		return sde__fail_why(error, ret, "cannot open '%s'", reader->place);

@@ -5,6 +5,7 @@
 #ifndef SDE_TOOLS_INSPECT_H
 #define SDE_TOOLS_INSPECT_H
 
+#include "inspect_lost.h"
 #include "status.h"
 
 #include <sdestore.h>
@@ -31,6 +32,25 @@ struct inspect_verify {
 	uint64_t checked, all;		/* snapshots */
 	struct inspect_damage *damage;
 	size_t damaged, room;
+	struct lost_list lost;		/* what that costs; empty for an .npz file */
+};
+
+/* What sde_zarr_storage_repair did, or would do. */
+struct inspect_step {
+	enum sde_repair_action action;	/* but for SDE_REPAIR_LOST */
+	uint64_t snapshots[2];
+	char *file, *text;
+};
+
+struct inspect_repair {
+	const char *path;
+	bool dry_run;
+	int code;			/* what it returned */
+	struct sde_error error;
+	struct inspect_step *step;
+	size_t steps, room;
+	struct lost_list lost;		/* what cannot be repaired */
+	bool out_of_memory;
 };
 
 struct inspect_report {
@@ -48,6 +68,16 @@ void inspect_verify_run(struct inspect_verify *verify, struct sde_storage *stora
 			const struct sde_storage_info *info);
 enum status_exit inspect_verify_exit(const struct inspect_verify *verify);
 void inspect_verify_clear(struct inspect_verify *verify);
+
+/* Repair, keeping what it tells; the caller clears `repair`. */
+void inspect_repair_run(struct inspect_repair *repair, const struct sde_repair_options *options);
+void inspect_repair_page(FILE *out, const struct inspect_repair *repair);
+void inspect_repair_json(FILE *out, const struct inspect_repair *repair);
+void inspect_repair_clear(struct inspect_repair *repair);
+
+/* The members that tell of a loss, into an object that is open. */
+struct emitter;
+void inspect_emit_lost(struct emitter *e, const struct lost_range *range);
 
 /* The page for people. */
 void inspect_page(FILE *out, const struct inspect_report *report);

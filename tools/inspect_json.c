@@ -31,7 +31,13 @@
  *				[{first, count, code, text}], text: string | null};
  *				snapshots: how many were checked; code: "SDE_OK",
  *				else the first damage's or what stopped the check;
- *				text: what stopped it
+ *				text: what stopped it; and also {lost: [{lost,
+ *				restorable: [part], cause, code, snapshots: [a, b],
+ *				trajectories: [a, b], dimensions: [0, d], pieces, file,
+ *				text}], touched, values, lost_values}
+ *
+ * With --repair: schema, path, and repair {dry_run, ok, code, text, steps: [{action,
+ * snapshots, file, text, and of a loss the members above}]}.
  *
  * Where the store cannot be opened: schema, path, and error {code, number, text}.
  */
@@ -90,8 +96,62 @@ static void put_bytes(struct emitter *e, const struct sde_storage_info *info)
 	emit_end(e);
 }
 
-static void put_verify(struct emitter *e, const struct inspect_verify *verify)
+static void put_parts(struct emitter *e, const char *key, unsigned parts)
 {
+	static const char *const names[] = { "data", "time", "iteration", "state" };
+
+	emit_array(e, key);
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (parts >> i & 1)
+			emit_string(e, NULL, names[i]);
+	emit_end(e);
+}
+
+static void put_pair(struct emitter *e, const char *key, const uint64_t pair[2])
+{
+	emit_array(e, key);
+	emit_unsigned(e, NULL, pair[0]);
+	emit_unsigned(e, NULL, pair[1]);
+	emit_end(e);
+}
+
+void inspect_emit_lost(struct emitter *e, const struct lost_range *range)
+{
+	put_parts(e, "lost", range->lost);
+	put_parts(e, "restorable", range->restorable);
+	emit_string(e, "cause", sde_cause_name(range->cause));
+	emit_string(e, "code", status_name(range->code));
+	put_pair(e, "trajectories", range->trajectories);
+	emit_unsigned(e, "pieces", range->pieces);
+}
+
+static void put_lost(struct emitter *e, const struct inspect_report *report)
+{
+	const struct lost_list *lost = &report->verify->lost;
+	const struct sde_ensemble *ensemble = &report->info.ensemble;
+	const uint64_t dimensions[2] = { 0, ensemble->dimension };
+
+	emit_array(e, "lost");
+	for (size_t i = 0; i < lost->count; i++) {
+		emit_object(e, NULL);
+		inspect_emit_lost(e, &lost->range[i]);
+		put_pair(e, "snapshots", lost->range[i].snapshots);
+		put_pair(e, "dimensions", dimensions);
+		emit_string(e, "file", lost->range[i].file);
+		emit_string(e, "text", lost->range[i].text);
+		emit_end(e);
+	}
+	emit_end(e);
+	emit_unsigned(e, "touched", lost->touched);
+	emit_unsigned(e, "values", ensemble->dimension * ensemble->trajectories *
+		      report->verify->all);
+	emit_unsigned(e, "lost_values", ensemble->dimension * lost->cells);
+}
+
+static void put_verify(struct emitter *e, const struct inspect_report *report)
+{
+	const struct inspect_verify *verify = report->verify;
+
 	emit_object(e, "verify");
 	emit_bool(e, "ok", !verify->code);
 	emit_string(e, "code", status_name(verify->code));
@@ -112,6 +172,7 @@ static void put_verify(struct emitter *e, const struct inspect_verify *verify)
 		emit_string(e, "text", verify->error.text);
 	else
 		emit_null(e, "text");
+	put_lost(e, report);
 	emit_end(e);
 }
 
@@ -152,7 +213,7 @@ void inspect_json(FILE *out, const struct inspect_report *report)
 	put_bytes(&e, info);
 	emit_json(&e, "attributes", report->attributes);
 	if (report->verify)
-		put_verify(&e, report->verify);
+		put_verify(&e, report);
 	emit_end(&e);
 }
 

@@ -141,8 +141,36 @@ static void put_bytes(FILE *out, const struct sde_storage_info *info)
 	putc('\n', out);
 }
 
-static void put_verify(FILE *out, const struct inspect_verify *verify)
+/* What the damages cost, and of what that is how much. */
+static void put_lost(FILE *out, const struct inspect_report *report)
 {
+	const struct lost_list *lost = &report->verify->lost;
+	const struct sde_storage_info *info = &report->info;
+	const double cells = (double)info->ensemble.trajectories * (double)report->verify->all;
+
+	for (size_t i = 0; i < lost->count; i++) {
+		const struct lost_range *range = &lost->range[i];
+		const unsigned parts = range->lost ? range->lost : range->restorable;
+
+		fprintf(out, "%*s", INDENT, "");
+		if (parts) {
+			lost_put_parts(out, parts);
+			fputs(range->lost ? " lost: " : " restorable: ", out);
+		} else {
+			fputs("nothing lost: ", out);
+		}
+		lost_put_range(out, range);
+		putc('\n', out);
+	}
+	line(out, "lost", "something of %" PRIu64 " of %" PRIu64 " snapshots, %.4g%% of the values; "
+	     "a:b is a, a + 1, ... b - 1", lost->touched, report->verify->all,
+	     cells > 0 ? 100 * (double)lost->cells / cells : 0.0);
+}
+
+static void put_verify(FILE *out, const struct inspect_report *report)
+{
+	const struct inspect_verify *verify = report->verify;
+
 	if (!verify->code) {
 		line(out, "verify", "ok, %" PRIu64 " snapshots", verify->checked);
 		return;
@@ -155,27 +183,43 @@ static void put_verify(FILE *out, const struct inspect_verify *verify)
 		line(out, "verify", "%zu damaged chunk%s, %" PRIu64 " snapshots checked",
 		     verify->damaged, verify->damaged == 1 ? "" : "s", verify->checked);
 	}
+	if (verify->lost.count) {
+		put_lost(out, report);
+		return;
+	}
 	for (size_t i = 0; i < verify->damaged; i++) {
 		const struct inspect_damage *damage = &verify->damage[i];
-		uint64_t last = damage->first + damage->count - (damage->count > 0);
 
-		fprintf(out, "%*ssnapshots %" PRIu64 " to %" PRIu64 ": %s: ", INDENT, "",
-			damage->first, last, status_name(damage->code));
+		fprintf(out, "%*ssnapshots %" PRIu64 ":%" PRIu64 ": %s: ", INDENT, "",
+			damage->first, damage->first + damage->count, status_name(damage->code));
 		text_puts(out, damage->text);
 		putc('\n', out);
 	}
 }
 
 /* What to do about a store that is not closed, where something is to be done. */
-static void put_hint(FILE *out, const struct sde_storage_info *info)
+static void put_hint(FILE *out, const struct inspect_report *report)
 {
+	const struct sde_storage_info *info = &report->info;
+	unsigned lost = 0, restorable = 0;
+
+	for (size_t i = 0; report->verify && i < report->verify->lost.count; i++) {
+		lost |= report->verify->lost.range[i].lost;
+		restorable |= report->verify->lost.range[i].restorable;
+	}
+	if (lost & SDE_PART_DATA)
+		fputs("hint: what is left can be read with on_hole = SDE_HOLE_NAN (sde-export "
+		      "--on-hole nan), or\n      kept up to the first loss with --repair "
+		      "--truncate\n", out);
+	if (restorable)
+		fputs("hint: what is restorable is restored by --repair\n", out);
 	if (info->ignored) {
 		fputs("hint: the ring was copied and may be torn; --trust-ring shows what it "
 		      "holds. If it was\n      copied whole after the run had ended, "
 		      "sde_zarr_storage_resume() takes it with ring = SDE_RING_TRUST\n", out);
 	} else if (info->state == SDE_STATE_CRASHED) {
 		fputs("hint: its writer died; sde_zarr_storage_resume() recovers the store and "
-		      "goes on\n", out);
+		      "goes on,\n      --repair recovers and closes it\n", out);
 		if (info->committed > info->published)
 			fprintf(out, "      (until then Zarr readers miss the last %" PRIu64
 				" snapshots)\n", info->committed - info->published);
@@ -206,6 +250,6 @@ void inspect_page(FILE *out, const struct inspect_report *report)
 	emit_indented(out, report->attributes, INDENT / 2);
 	putc('\n', out);
 	if (report->verify)
-		put_verify(out, report->verify);
-	put_hint(out, info);
+		put_verify(out, report);
+	put_hint(out, report);
 }

@@ -59,11 +59,20 @@ static void note_damage(void *ctx, uint64_t first, uint64_t count, int code,
 	};
 }
 
+static void note_lost(void *ctx, const struct sde_damage *damage)
+{
+	struct run *run = ctx;
+
+	lost_note(&run->verify->lost, damage);
+	run->out_of_memory |= run->verify->lost.out_of_memory;
+}
+
 void inspect_verify_run(struct inspect_verify *verify, struct sde_storage *storage,
 			const struct sde_storage_info *info)
 {
 	struct run run = { .verify = verify };
-	struct sde_verify calls = { .progress = note_progress, .damage = note_damage, .ctx = &run };
+	struct sde_verify calls = { .progress = note_progress, .damage = note_damage, .ctx = &run,
+				    .lost = note_lost };
 	uint64_t item = info->ensemble.dtype == SDE_FLOAT32 ? 4 : 8;
 
 	memset(verify, 0, sizeof(*verify));
@@ -71,6 +80,7 @@ void inspect_verify_run(struct inspect_verify *verify, struct sde_storage *stora
 		       info->ensemble.dimension * info->ensemble.trajectories * item);
 	verify->code = sde_storage_verify(storage, &calls);
 	progress_end(&run.bar);
+	lost_done(&verify->lost);
 	if (run.out_of_memory)
 		verify->code = -ENOMEM;
 	if (!verify->code || (verify->damaged && !run.out_of_memory))
@@ -98,5 +108,6 @@ void inspect_verify_clear(struct inspect_verify *verify)
 	for (size_t i = 0; i < verify->damaged; i++)
 		free(verify->damage[i].text);
 	free(verify->damage);
+	lost_clear(&verify->lost);
 	memset(verify, 0, sizeof(*verify));
 }

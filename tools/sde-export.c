@@ -32,11 +32,12 @@
 
 #define THREADS_MOST 256
 #define SENTENCE_SIZE (2 * PATH_MAX)
+#define MOST_LINES 20	/* about ranges that are lost */
 
 static const char usage[] =
 	"usage: sde-export [--time SLICE] [--trajectories SLICE] [--dimensions SLICE]\n"
 	"                  [--c-order] [--store] [--force] [--threads N] [--trust-ring]\n"
-	"                  STORE OUT.npz\n";
+	"                  [--on-hole error|nan] STORE OUT.npz\n";
 
 static const char *const help[] = {
 	"\n"
@@ -57,6 +58,9 @@ static const char *const help[] = {
 	"                            bytes in the file\n"
 	"      --force               replace OUT if it is there\n"
 	"      --threads N           that compress, 1 to 256; default: all cores\n"
+	"      --on-hole error|nan   what to do where a chunk is missing or damaged: end\n"
+	"                            without OUT (error, the default), or write NaN, and -1\n"
+	"                            for iteration numbers, say so, and end with code 6\n"
 	"      --trust-ring          believe the ring of a crashed store that was copied\n"
 	"                            here (cp, rsync, a backup), whole and after the run\n"
 	"                            had ended\n"
@@ -81,6 +85,7 @@ static const char *const help[] = {
 	"     format, or has no snapshots; or OUT is there, or cannot be written\n"
 	"  3  STORE is corrupt: a checksum or a structure does not hold\n"
 	"  4  STORE is incomplete: a chunk file is missing\n"
+	"  6  OUT is written, with NaN where values are lost (--on-hole nan)\n"
 	"A running or crashed store is exported as it is, with a note on standard error\n"
 	"and exit code 0.\n",
 	NULL
@@ -90,7 +95,8 @@ static const struct tool tool = { "sde-export", usage, "hV", help };
 
 enum {
 	OPTION_DIMENSIONS = OPTION_FIRST, OPTION_TRAJECTORIES, OPTION_TIME,	/* axis 0 to 2 */
-	OPTION_C_ORDER, OPTION_STORE, OPTION_FORCE, OPTION_THREADS, OPTION_TRUST_RING
+	OPTION_C_ORDER, OPTION_STORE, OPTION_FORCE, OPTION_THREADS, OPTION_TRUST_RING,
+	OPTION_ON_HOLE
 };
 
 static const struct option long_options[] = {
@@ -102,6 +108,7 @@ static const struct option long_options[] = {
 	{ "force", no_argument, NULL, OPTION_FORCE },
 	{ "threads", required_argument, NULL, OPTION_THREADS },
 	{ "trust-ring", no_argument, NULL, OPTION_TRUST_RING },
+	{ "on-hole", required_argument, NULL, OPTION_ON_HOLE },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
@@ -115,7 +122,7 @@ struct command {
 	char *out;			/* ends with .npz */
 	const char *slice_text[AXES];	/* NULL: all */
 	struct slice slice[AXES];
-	bool c_order, uncompressed, force, trust_ring;
+	bool c_order, uncompressed, force, trust_ring, fill;
 	unsigned threads;
 };
 
@@ -238,9 +245,80 @@ static void summarise(const struct command *command, enum sde_dtype dtype, const
 		dtype == SDE_FLOAT32 ? "float32" : "float64", count[0], count[1], count[2], size);
 }
 
+/* What was filled in one array, of the selection. */
+struct filled {
+	const uint64_t *start, *count, *step;
+	bool is_data;
+	unsigned lines;
+	uint64_t values;
+};
+
+/* How many of start, start + step, ... lie in a:b. */
+static uint64_t selected(const struct filled *filled, unsigned axis, const uint64_t range[2])
+{
+	const uint64_t start = filled->start[axis], step = filled->step[axis];
+	uint64_t below[2];
+
+	for (int i = 0; i < 2; i++) {
+		below[i] = range[i] > start ? (range[i] - start - 1) / step + 1 : 0;
+		if (below[i] > filled->count[axis])
+			below[i] = filled->count[axis];
+	}
+	return below[1] - below[0];
+}
+
+static void note_hole(void *ctx, const struct sde_damage *hole)
+{
+	struct filled *filled = ctx;
+	uint64_t values = selected(filled, 2, hole->snapshots);
+
+	if (filled->is_data)
+		values *= filled->count[0] * selected(filled, 1, hole->trajectories);
+	filled->values += values;
+	if (!values || !filled->is_data)
+		return;
+	if (++filled->lines <= MOST_LINES)
+		say("lost: ", "snapshots %" PRIu64 ":%" PRIu64 ", trajectories %" PRIu64 ":%" PRIu64
+		    ": %s: %s", hole->snapshots[0], hole->snapshots[1], hole->trajectories[0],
+		    hole->trajectories[1], sde_cause_name(hole->cause), hole->file);
+}
+
+/* Nobody takes a NaN for a value unknowingly. */
+static enum status_exit tell_filled(const struct command *command, const uint64_t *start,
+				    const uint64_t *count, const uint64_t *step,
+				    const struct sde_array *const arrays[3])
+{
+	static const char *const names[] = { "values", "times", "iteration numbers" };
+	enum status_exit status = STATUS_OK;
+
+	for (int i = 0; i < 3; i++) {
+		struct filled filled = { .start = start, .count = count, .step = step,
+					 .is_data = !i };
+		const uint64_t all = i ? count[2] : count[0] * count[1] * count[2];
+
+		if (!arrays[i])
+			continue;
+		if (sde_array_holes(arrays[i], note_hole, &filled) < 0) {
+			say("", "what was filled cannot be told: %s", sde_strerror(-ENOMEM));
+			return STATUS_FILLED;
+		}
+		if (filled.lines > MOST_LINES)
+			say("lost: ", "and %u ranges more: see sde-inspect --verify",
+			    filled.lines - MOST_LINES);
+		if (!filled.values)
+			continue;
+		say("warning: ", "'%s' has %s in place of %" PRIu64 " of %" PRIu64
+		    " %s, which are lost", command->out, i == 2 ? "-1" : "NaN", filled.values, all,
+		    names[i]);
+		status = STATUS_FILLED;
+	}
+	return status;
+}
+
 static enum status_exit write_file(const struct command *command, const struct sde_array *time,
 				   const struct sde_array *data, const struct sde_array *iteration)
 {
+	const struct sde_array *const arrays[3] = { data, time, iteration };
 	struct sde_npz_options options = SDE_NPZ_OPTIONS_INIT;
 	uint64_t start[AXES], count[AXES], step[AXES];
 	struct sde_error error = { 0 };
@@ -274,7 +352,7 @@ static enum status_exit write_file(const struct command *command, const struct s
 	/* it is there, whole: a signal that came too late has nothing to end */
 	if (!code)
 		ending_signal = 0;
-	return status_exit(code);
+	return code ? status_exit(code) : tell_filled(command, start, count, step, arrays);
 }
 
 static enum status_exit export_storage(const struct command *command, struct sde_storage *storage)
@@ -313,6 +391,7 @@ static enum status_exit export(const struct command *command)
 
 	options.ring = command->trust_ring ? SDE_RING_TRUST : SDE_RING_DEFAULT;
 	options.log = warn;
+	options.on_hole = command->fill ? SDE_HOLE_NAN : SDE_HOLE_ERROR;
 	code = sde_storage_open(&storage, command->store, &options, &error);
 	if (code) {
 		if (error.code == code && *error.text)
@@ -375,6 +454,10 @@ static enum status_exit take_option(struct command *command, int option, char *c
 	case OPTION_TRUST_RING:
 		command->trust_ring = true;
 		return STATUS_OK;
+	case OPTION_ON_HOLE:
+		command->fill = !strcmp(optarg, "nan");
+		return command->fill || !strcmp(optarg, "error") ? STATUS_OK :
+		       tool_bad_usage(&tool, "--on-hole is 'error' or 'nan', not", optarg);
 	case ':':
 		return tool_bad_option(&tool, "a value is missing after", argv);
 	default:

@@ -2,8 +2,8 @@
 /*
  * sde-inspect: what is in a store, for people and for programs.
  *
- * Guards the command line and the exit codes. It opens the store read-only,
- * takes no lock and changes nothing, so that it may look at a running one.
+ * Guards the command line and the exit codes. But for --repair it opens the store
+ * read-only, takes no lock and changes nothing, so that it may look at a running one.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -18,15 +18,26 @@
 #include <stdio.h>
 
 static const char usage[] =
-	"usage: sde-inspect [--json] [--verify] [--trust-ring] STORE\n";
+	"usage: sde-inspect [--json] [--verify] [--trust-ring] STORE\n"
+	"       sde-inspect --repair [--dry-run] [--truncate N] [--json] [--trust-ring]\n"
+	"                   STORE\n";
 
 static const char *const help[] = {
 	"\n"
 	"Show what is in STORE, an sdestore directory that is running, crashed or\n"
-	"closed. Nothing is changed, and a running simulation is not disturbed.\n"
+	"closed. Unless --repair is given nothing is changed, and a running simulation is\n"
+	"not disturbed.\n"
 	"\n"
 	"      --json        print one JSON object, and nothing else, on standard output\n"
-	"      --verify      decode every chunk and check every checksum\n"
+	"      --verify      decode every chunk, check every checksum, and name the\n"
+	"                    snapshots and trajectories that damaged files cost\n"
+	"      --repair      make STORE whole as far as it can be: publish what a dead\n"
+	"                    writer left in the ring, remove temporary files and what a\n"
+	"                    killed create left beside it, restore damaged times. This\n"
+	"                    changes STORE, but no chunk that can be read\n"
+	"      --dry-run     with --repair: only say what it would do\n"
+	"      --truncate N  with --repair: then keep only the first N snapshots, so that\n"
+	"                    a store that has lost a chunk behind them can be resumed\n"
 	"      --trust-ring  believe the ring of a crashed store that was copied here\n"
 	"                    (cp, rsync, a backup), whole and after the run had ended\n"
 	"  -h, --help        print this\n"
@@ -44,8 +55,9 @@ static const char *const help[] = {
 	"  3  STORE is corrupt: a checksum or a structure does not hold\n"
 	"  4  STORE is incomplete: its writer died and resume has not recovered it\n"
 	"     yet, or a chunk file is missing\n"
+	"  5  a process writes STORE, so that it cannot be repaired\n"
 	"Of several the first of 3, 2, 4. Whether chunks are whole is found out only\n"
-	"with --verify.\n",
+	"with --verify. After --repair, 3 and 4 mean that something stays lost.\n",
 	"\n"
 	"The JSON object has the members schema (\"" INSPECT_SCHEMA "\"), path, kind,\n"
 	"zarr_format, state, run, epoch, shape, dtype, stride, chunk_size,\n"
@@ -53,21 +65,31 @@ static const char *const help[] = {
 	"state_capacity, segments, ring_io, snapshots {committed, synced, sealed,\n"
 	"published, ignored}, time {first, last, units}, iteration {first, last},\n"
 	"bytes {raw, stored, ratio}, attributes, and with --verify also verify {ok, code,\n"
-	"snapshots, damage [{first, count, code, text}], text}. What is not known or\n"
-	"not a finite number is null. If STORE cannot be opened, the members are\n"
-	"schema, path and error {code, number, text}. A later version may add members\n"
-	"but not change these.\n",
+	"snapshots, damage [{first, count, code, text}], text, lost [{lost, restorable,\n"
+	"cause, code, trajectories, pieces, snapshots, dimensions, file, text}],\n"
+	"touched, values, lost_values}. Ranges are [a, b]: a, a + 1, ... b - 1. What is\n"
+	"not known or not a finite number is null. If STORE cannot be opened, the members are\n"
+	"schema, path and error {code, number, text}; with --repair schema, path and\n"
+	"repair {dry_run, ok, code, text, steps [{action, snapshots, file, text; of a\n"
+	"loss also what lost has}]}. A later version may add members but not change\n"
+	"these.\n",
 	NULL
 };
 
 static const struct tool tool = { "sde-inspect", usage, "hV", help };
 
-enum { OPTION_JSON = OPTION_FIRST, OPTION_VERIFY, OPTION_TRUST_RING };
+enum {
+	OPTION_JSON = OPTION_FIRST, OPTION_VERIFY, OPTION_TRUST_RING, OPTION_REPAIR,
+	OPTION_DRY_RUN, OPTION_TRUNCATE
+};
 
 static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPTION_JSON },
 	{ "verify", no_argument, NULL, OPTION_VERIFY },
 	{ "trust-ring", no_argument, NULL, OPTION_TRUST_RING },
+	{ "repair", no_argument, NULL, OPTION_REPAIR },
+	{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
+	{ "truncate", required_argument, NULL, OPTION_TRUNCATE },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
@@ -75,7 +97,9 @@ static const struct option long_options[] = {
 
 struct command {
 	const char *path;
-	bool json, verify, trust_ring;
+	bool json, verify, trust_ring, repair, dry_run;
+	const char *truncate;		/* NULL: not given */
+	uint64_t keep;
 };
 
 static void warn(void *ctx, const char *message)
@@ -138,6 +162,33 @@ static enum status_exit report_on(const struct command *command, struct sde_stor
 	return status;
 }
 
+static enum status_exit repair(const struct command *command)
+{
+	struct sde_repair_options options = SDE_REPAIR_OPTIONS_INIT;
+	struct inspect_repair done = { .path = command->path };
+	enum status_exit status;
+
+	options.dry_run = command->dry_run;
+	options.ring = command->trust_ring ? SDE_RING_TRUST : SDE_RING_DEFAULT;
+	options.truncate = command->truncate != NULL;
+	options.snapshots = command->keep;
+	options.log = warn;
+	inspect_repair_run(&done, &options);
+	status = status_exit(done.code);
+	if (done.code && !done.steps && !done.lost.count) {
+		fail(command, done.code, &done.error);
+	} else {
+		if (done.code)
+			tool_complain(&tool, "", done.error.text);
+		if (command->json)
+			inspect_repair_json(stdout, &done);
+		else
+			inspect_repair_page(stdout, &done);
+	}
+	inspect_repair_clear(&done);
+	return status;
+}
+
 static enum status_exit inspect(const struct command *command)
 {
 	struct sde_open_options open_options = SDE_OPEN_OPTIONS_INIT;
@@ -148,6 +199,8 @@ static enum status_exit inspect(const struct command *command)
 
 	open_options.ring = command->trust_ring ? SDE_RING_TRUST : SDE_RING_DEFAULT;
 	open_options.log = warn;
+	/* what is lost is no reason not to show the rest */
+	open_options.on_hole = SDE_HOLE_NAN;
 	code = sde_storage_open(&storage, command->path, &open_options, &error);
 	if (code)
 		return fail(command, code, &error);
@@ -156,36 +209,73 @@ static enum status_exit inspect(const struct command *command)
 	return status;
 }
 
+/* Decimal digits that fit, and nothing else. */
+static bool parse_number(const char *text, uint64_t *number)
+{
+	*number = 0;
+	if (!*text)
+		return false;
+	for (; *text >= '0' && *text <= '9'; text++)
+		if (__builtin_mul_overflow(*number, (uint64_t)10, number) ||
+		    __builtin_add_overflow(*number, (uint64_t)(*text - '0'), number))
+			return false;
+	return !*text;
+}
+
+static enum status_exit take_option(struct command *command, int option, char *const argv[])
+{
+	switch (option) {
+	case OPTION_JSON:
+		command->json = true;
+		return STATUS_OK;
+	case OPTION_VERIFY:
+		command->verify = true;
+		return STATUS_OK;
+	case OPTION_TRUST_RING:
+		command->trust_ring = true;
+		return STATUS_OK;
+	case OPTION_REPAIR:
+		command->repair = true;
+		return STATUS_OK;
+	case OPTION_DRY_RUN:
+		command->dry_run = true;
+		return STATUS_OK;
+	case OPTION_TRUNCATE:
+		command->truncate = optarg;
+		return parse_number(optarg, &command->keep) ? STATUS_OK :
+		       tool_bad_usage(&tool, "not a number of snapshots:", optarg);
+	case ':':
+		return tool_bad_option(&tool, "a value is missing after", argv);
+	default:
+		return tool_bad_option(&tool, "bad option", argv);
+	}
+}
+
 int main(int argc, char *argv[])
 {
 	struct command command = { 0 };
+	enum status_exit status;
 	int option;
 
 	signal(SIGPIPE, SIG_IGN);	/* a closed pipe is a write error like others */
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, "hV", long_options, NULL)) != -1) {
-		switch (option) {
-		case OPTION_JSON:
-			command.json = true;
-			break;
-		case OPTION_VERIFY:
-			command.verify = true;
-			break;
-		case OPTION_TRUST_RING:
-			command.trust_ring = true;
-			break;
-		case 'h':
+	while ((option = getopt_long(argc, argv, ":hV", long_options, NULL)) != -1) {
+		if (option == 'h')
 			return (int)tool_print_help(&tool);
-		case 'V':
+		if (option == 'V')
 			return (int)tool_print_version(&tool);
-		default:
-			return (int)tool_bad_option(&tool, "bad option", argv);
-		}
+		status = take_option(&command, option, argv);
+		if (status)
+			return (int)status;
 	}
 	if (optind == argc)
 		return (int)tool_bad_usage(&tool, "no store is given", NULL);
 	if (optind + 1 < argc)
 		return (int)tool_bad_usage(&tool, "unexpected argument", argv[optind + 1]);
+	if (!command.repair && (command.dry_run || command.truncate))
+		return (int)tool_bad_usage(&tool, "--dry-run and --truncate belong to --repair", NULL);
+	if (command.repair && command.verify)
+		return (int)tool_bad_usage(&tool, "--repair and --verify exclude each other", NULL);
 	command.path = argv[optind];
-	return (int)tool_finish_output(&tool, inspect(&command));
+	return (int)tool_finish_output(&tool, command.repair ? repair(&command) : inspect(&command));
 }

@@ -20,6 +20,8 @@ enum status_exit status_exit(int code)
 		return STATUS_CORRUPT;
 	case SDE_E_HOLE:
 		return STATUS_INCOMPLETE;
+	case SDE_E_LOCKED:
+		return STATUS_LOCKED;
 	default:
 		return STATUS_IO;
 	}
@@ -28,7 +30,7 @@ enum status_exit status_exit(int code)
 enum status_exit status_worse(enum status_exit a, enum status_exit b)
 {
 	/* index: enum status_exit */
-	static const int rank[] = { 0, 4, 2, 3, 1 };
+	static const int rank[] = { 0, 6, 4, 5, 3, 2, 1 };
 
 	return rank[a] >= rank[b] ? a : b;
 }

@@ -123,6 +123,39 @@ a_closed_store_is_exported_bit_for_bit()
 	same o.npz 11
 }
 
+a_hole_ends_an_export_unless_nan_is_asked_for()
+{
+	store_writer s.zarr 4 18 close
+	rm s.zarr/data/c/0/0/1
+	for options in '' '--on-hole error'; do
+		# shellcheck disable=SC2086
+		status 4 sde-export $options s.zarr o.npz 2>err
+		[ ! -e o.npz ]
+		grep "lost snapshots 4:8, trajectories 0:8: 's.zarr/data/c/0/0/1' is missing" err
+	done
+	status 0 sde-export --time 8: s.zarr o.npz
+	# what is not exported is not missed
+	status 0 sde-export --on-hole nan --force --time 8: s.zarr o.npz 2>err
+	[ ! -s err ]
+	status 6 sde-export --on-hole nan --force s.zarr o.npz 2>err
+	grep "warning: 'o.npz' has NaN in place of 64 of 288 values, which are lost" err
+	grep 'lost: snapshots 4:8, trajectories 0:8: missing: s.zarr/data/c/0/0/1' err
+	python3 - <<'END'
+import numpy as np
+with np.load("o.npz") as file:
+    data = file["data"]
+    assert np.isnan(data[:, :, 4:8]).all() and np.isnan(data).sum() == 64
+    assert (file["time"] == np.arange(18) / 4).all()
+END
+	# 7, 10, 13 ... of trajectories 1, 4, 7: one snapshot of the hole, three numbers
+	status 6 sde-export --on-hole nan --force --time 7::3 --trajectories 1::3 --dimensions 0 \
+		--c-order s.zarr o.npz 2>err
+	grep 'in place of 3 of 12 values' err
+	rm s.zarr/iteration/c/0
+	status 6 sde-export --on-hole nan --force s.zarr o.npz 2>err
+	grep 'has -1 in place of 4 of 18 iteration numbers' err
+}
+
 every_order_and_form_gives_equal_arrays()
 {
 	store_writer s.zarr 4 11 close

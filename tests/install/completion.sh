@@ -110,6 +110,15 @@ help_that_cannot_be_had_offers_nothing()
 	[ ${#COMPREPLY[@]} -eq 0 ]
 }
 
+inspect_knows_that_truncate_has_a_number()
+{
+	touch a.npz
+	completed sde-inspect --repair --truncate ''
+	[ ${#COMPREPLY[@]} -eq 0 ]
+	completed sde-inspect --repair --truncate 4 ''
+	offers a.npz
+}
+
 export_knows_which_of_its_options_have_a_value()
 {
 	a_tool
@@ -121,6 +130,10 @@ export_knows_which_of_its_options_have_a_value()
 		[ ${#COMPREPLY[@]} -eq 0 ]
 		[ -z "$asked" ]
 	done
+	completed sde-export --on-hole ''
+	offers error nan
+	completed sde-export --on-hole n
+	offers nan
 	completed sde-export --time 1 ''
 	offers a.npz
 	completed sde-export --force ''

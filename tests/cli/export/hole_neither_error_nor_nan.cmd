@@ -1,0 +1,1 @@
+sde-export --on-hole maybe s.zarr o.npz

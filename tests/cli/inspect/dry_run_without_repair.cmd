@@ -1,0 +1,1 @@
+sde-inspect --dry-run small.zarr

@@ -1,0 +1,1 @@
+sde-inspect --repair --verify small.zarr

@@ -1,0 +1,1 @@
+sde-inspect --repair --json missing.zarr

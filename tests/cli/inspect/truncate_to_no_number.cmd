@@ -1,0 +1,1 @@
+sde-inspect --repair --truncate 4x small.zarr
