@@ -68,8 +68,8 @@ static const char *const help[] = {
 	"snapshots, damage [{first, count, code, text}], text, lost [{lost, restorable,\n"
 	"cause, code, trajectories, pieces, snapshots, dimensions, file, text}],\n"
 	"touched, values, lost_values}. Ranges are [a, b]: a, a + 1, ... b - 1. What is\n"
-	"not known or not a finite number is null. If STORE cannot be opened, the members are\n"
-	"schema, path and error {code, number, text}; with --repair schema, path and\n"
+	"not known or not a finite number is null. If STORE cannot be opened, the members\n"
+	"are schema, path and error {code, number, text}; with --repair schema, path and\n"
 	"repair {dry_run, ok, code, text, steps [{action, snapshots, file, text; of a\n"
 	"loss also what lost has}]}. A later version may add members but not change\n"
 	"these.\n",

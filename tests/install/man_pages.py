@@ -165,6 +165,9 @@ def check_members():
                "sde_npz_options": "sde_npz_write.3",
                "sde_open_options": "sde_storage_open.3",
                "sde_storage_info": "sde_storage_info.3", "sde_verify": "sde_storage_info.3",
+               "sde_repair_options": "sde_zarr_storage_repair.3",
+               "sde_repair_step": "sde_zarr_storage_repair.3",
+               "sde_damage": "sde_zarr_storage_repair.3",
                "sde_backend": "sde_storage_derive.3",
                "sde_derive_options": "sde_storage_derive.3"}
     for struct, page in belongs.items():

@@ -1,1 +1,1 @@
-sde-export --on-hole maybe s.zarr o.npz
+sde-export --on-hole maybe s.zarr o.npz 2>&1

@@ -1,1 +1,1 @@
-sde-inspect --dry-run small.zarr
+sde-inspect --dry-run small.zarr 2>&1

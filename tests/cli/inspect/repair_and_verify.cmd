@@ -1,1 +1,1 @@
-sde-inspect --repair --verify small.zarr
+sde-inspect --repair --verify small.zarr 2>&1

@@ -1,1 +1,1 @@
-sde-inspect --repair --truncate 4x small.zarr
+sde-inspect --repair --truncate 4x small.zarr 2>&1

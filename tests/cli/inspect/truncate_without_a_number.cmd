@@ -1,1 +1,1 @@
-sde-inspect --repair --truncate
+sde-inspect --repair --truncate 2>&1
