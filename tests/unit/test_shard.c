@@ -468,7 +468,7 @@ static void a_missing_chunk_is_a_hole_and_other_things_no_chunk(void **state)
 	(void)state;
 	fault_io_init(&fault);
 	assert_int_equal(open_shard(&reader, &codecs[0], K, &error), SDE_E_HOLE);
-	assert_non_null(strstr(error.text, "'run.zarr/data/c/0/0/6' is missing (snapshots 24 to 27)"));
+	assert_non_null(strstr(error.text, "'run.zarr/data/c/0/0/6' is missing"));
 	sde__shard_reader_free(&reader);
 	assert_int_equal(mkdir("6", 0777), 0);
 	assert_int_equal(read_shard(&codecs[0], 0, NULL), SDE_E_CORRUPT);
