@@ -264,7 +264,7 @@ static void add_dense(void *ctx, const char *path, struct memory_node *node)
 		*dense += node->size;
 }
 
-uint64_t exercise_budget(struct memory_io *fs)
+uint64_t exercise_budget(const struct memory_io *fs)
 {
 	uint64_t dense = 0;
 

@@ -38,6 +38,6 @@ void exercise_storage(struct sde_storage *storage, const struct exercise *exerci
 
 /* The bytes in memory that a store of these files justifies, 8 times its files
  * not among them (fuzz_budget_begin): what is compressed may grow by 255. */
-uint64_t exercise_budget(struct memory_io *fs);
+uint64_t exercise_budget(const struct memory_io *fs);
 
 #endif

@@ -5,217 +5,15 @@
 #endif
 #include "memory_io.h"
 
+#include "memory_tree.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Room for the largest ring a harness is to see, and far below what a lie may say. */
 #define LIMIT ((uint64_t)24 << 20)
-
-bool memory_io_busy;
-
-/* The test's own memory is not what is tested: no test goes on without it. */
-static void *must(void *memory)
-{
-	if (!memory)
-		abort();
-	return memory;
-}
-
-/* ------------------------------------------------------------------------
- * Nodes
- */
-
-static struct memory_node *node_new(struct memory_io *m, enum memory_kind kind)
-{
-	struct memory_node *node;
-
-	memory_io_busy = true;
-	node = must(calloc(1, sizeof(*node)));
-	memory_io_busy = false;
-	node->kind = kind;
-	node->inode = ++m->inodes;
-	return node;
-}
-
-static void node_unref(struct memory_io *m, struct memory_node *node)
-{
-	if (--node->references)
-		return;
-	for (unsigned i = 0; i < node->count; i++)
-		node_unref(m, node->entry[i].node);
-	m->used -= node->size;
-	memory_io_busy = true;
-	free(node->entry);
-	free(node->bytes);
-	free(node);
-	memory_io_busy = false;
-}
-
-void memory_resize(struct memory_io *m, struct memory_node *node, size_t size)
-{
-	void *bytes = NULL;
-
-	/* a mapping is this memory */
-	if (node->maps && size != node->size)
-		abort();
-	memory_io_busy = true;
-	if (posix_memalign(&bytes, 64, size ? size : 1))
-		abort();
-	memset(bytes, 0, size);
-	if (node->size)
-		memcpy(bytes, node->bytes, size < node->size ? size : node->size);
-	free(node->bytes);
-	memory_io_busy = false;
-	m->used += size;
-	m->used -= node->size;
-	node->bytes = bytes;
-	node->size = size;
-}
-
-static struct memory_entry *entry_of(const struct memory_node *dir, const char *name)
-{
-	for (unsigned i = 0; i < dir->count; i++)
-		if (!strcmp(dir->entry[i].name, name))
-			return &dir->entry[i];
-	return NULL;
-}
-
-static struct memory_node *child(const struct memory_node *dir, const char *name)
-{
-	const struct memory_entry *e = entry_of(dir, name);
-
-	return e ? e->node : NULL;
-}
-
-static void add(struct memory_node *dir, const char *name, struct memory_node *node)
-{
-	if (dir->count == dir->room) {
-		dir->room = dir->room ? 2 * dir->room : 8;
-		memory_io_busy = true;
-		dir->entry = must(realloc(dir->entry, dir->room * sizeof(*dir->entry)));
-		memory_io_busy = false;
-	}
-	snprintf(dir->entry[dir->count].name, MEMORY_IO_NAME, "%s", name);
-	dir->entry[dir->count++].node = node;
-	node->references++;
-	node->links++;
-}
-
-static void drop(struct memory_io *m, struct memory_node *dir, struct memory_entry *entry)
-{
-	struct memory_node *node = entry->node;
-
-	*entry = dir->entry[--dir->count];
-	node->links--;
-	node_unref(m, node);
-}
-
-/* ------------------------------------------------------------------------
- * Paths
- */
-
-/* Steps over one component of *path into `name`; false at the end. */
-static bool component(const char **path, char name[MEMORY_IO_NAME])
-{
-	size_t n;
-
-	while (**path == '/')
-		++*path;
-	n = strcspn(*path, "/");
-	if (!n || n >= MEMORY_IO_NAME)
-		return false;
-	memcpy(name, *path, n);
-	name[n] = '\0';
-	*path += n;
-	return true;
-}
-
-static struct memory_node *walk_path(struct memory_node *node, const char *path)
-{
-	char name[MEMORY_IO_NAME];
-
-	while (node && component(&path, name))
-		if (strcmp(name, ".") != 0)
-			node = node->kind == MEMORY_DIRECTORY ? child(node, name) : NULL;
-	return node;
-}
-
-struct memory_node *memory_find(struct memory_io *m, const char *path)
-{
-	return walk_path(m->root, path);
-}
-
-struct memory_node *memory_parent(struct memory_io *m, const char *path, const char **name)
-{
-	const char *slash = strrchr(path, '/');
-	char parent[1024];
-	struct memory_node *dir;
-
-	*name = slash ? slash + 1 : path;
-	snprintf(parent, sizeof(parent), "%.*s", slash ? (int)(slash - path) : 0, path);
-	dir = memory_find(m, parent);
-	return dir && dir->kind == MEMORY_DIRECTORY ? dir : NULL;
-}
-
-void memory_remove(struct memory_io *m, const char *path)
-{
-	const char *name;
-	struct memory_node *dir = memory_parent(m, path, &name);
-	struct memory_entry *e = dir ? entry_of(dir, name) : NULL;
-
-	if (e)
-		drop(m, dir, e);
-}
-
-void memory_link(struct memory_io *m, const char *path, struct memory_node *node)
-{
-	const char *name;
-	struct memory_node *dir = memory_parent(m, path, &name);
-
-	node->references++;
-	if (dir) {
-		memory_remove(m, path);
-		add(dir, name, node);
-	}
-	node_unref(m, node);
-}
-
-void memory_put(struct memory_io *m, const char *path, enum memory_kind kind, const void *bytes,
-		size_t size)
-{
-	struct memory_node *node = node_new(m, kind);
-
-	memory_resize(m, node, size);
-	if (size)
-		memcpy(node->bytes, bytes, size);
-	memory_link(m, path, node);
-}
-
-static void visit_below(struct memory_node *dir, const char *path,
-			void (*visit)(void *ctx, const char *path, struct memory_node *node),
-			void *ctx)
-{
-	char below[1024];
-
-	for (unsigned i = 0; i < dir->count; i++) {
-		struct memory_node *node = dir->entry[i].node;
-
-		snprintf(below, sizeof(below), "%.800s%s%s", path, *path ? "/" : "",
-			 dir->entry[i].name);
-		visit(ctx, below, node);
-		if (node->kind == MEMORY_DIRECTORY)
-			visit_below(node, below, visit, ctx);
-	}
-}
-
-void memory_walk(struct memory_io *m,
-		 void (*visit)(void *ctx, const char *path, struct memory_node *node), void *ctx)
-{
-	visit_below(m->root, "", visit, ctx);
-}
 
 /* ------------------------------------------------------------------------
  * The table
@@ -232,7 +30,7 @@ static struct memory_node *at(struct memory_io *m, int dir, const char *name)
 {
 	if (dir < 0)
 		return memory_find(m, name);
-	return walk_path(m->handle[dir], name);
+	return memory_walk_path(m->handle[dir], name);
 }
 
 /* The directory for a new or old `name`; with dir -1 that is a path. */
@@ -280,9 +78,9 @@ static int open_at(void *ctx, int dir, const char *name, int flags)
 		parent = parent_at(m, dir, &name);
 		if (!parent)
 			return -ENOENT;
-		node = node_new(m, MEMORY_FILE);
+		node = memory_node_new(m, MEMORY_FILE);
 		memory_resize(m, node, 0);
-		add(parent, name, node);
+		memory_add(parent, name, node);
 	}
 	if (!node)
 		return -ENOENT;
@@ -304,7 +102,7 @@ static int close_handle(void *ctx, int fd)
 		node->locker = 0;
 	m->handle[fd] = NULL;
 	m->open--;
-	node_unref(m, node);
+	memory_node_unref(m, node);
 	return 0;
 }
 
@@ -319,7 +117,7 @@ static int make_directory_at(void *ctx, int dir, const char *name)
 	parent = parent_at(m, dir, &name);
 	if (!parent)
 		return -ENOENT;
-	add(parent, name, node_new(m, MEMORY_DIRECTORY));
+	memory_add(parent, name, memory_node_new(m, MEMORY_DIRECTORY));
 	return 0;
 }
 
@@ -327,7 +125,7 @@ static int remove_at(void *ctx, int dir, const char *name, bool directory)
 {
 	struct memory_io *m = ctx;
 	struct memory_node *parent = parent_at(m, dir, &name);
-	struct memory_entry *e = parent ? entry_of(parent, name) : NULL;
+	struct memory_entry *e = parent ? memory_entry_of(parent, name) : NULL;
 
 	changes(m);
 	if (!e)
@@ -338,7 +136,7 @@ static int remove_at(void *ctx, int dir, const char *name, bool directory)
 		return -EISDIR;
 	if (directory && e->node->count)
 		return -ENOTEMPTY;
-	drop(m, parent, e);
+	memory_drop(m, parent, e);
 	return 0;
 }
 
@@ -346,8 +144,8 @@ static int rename_at(void *ctx, int from_dir, const char *from, int to_dir, cons
 {
 	struct memory_io *m = ctx;
 	struct memory_node *a = parent_at(m, from_dir, &from), *b = parent_at(m, to_dir, &to);
-	struct memory_entry *e = a ? entry_of(a, from) : NULL;
-	struct memory_entry *old = b ? entry_of(b, to) : NULL;
+	struct memory_entry *e = a ? memory_entry_of(a, from) : NULL;
+	struct memory_entry *old = b ? memory_entry_of(b, to) : NULL;
 	struct memory_node *node;
 
 	changes(m);
@@ -365,11 +163,11 @@ static int rename_at(void *ctx, int from_dir, const char *from, int to_dir, cons
 		return -ENOTDIR;
 	}
 	node->references++;
-	drop(m, a, e);
-	old = entry_of(b, to);
+	memory_drop(m, a, e);
+	old = memory_entry_of(b, to);
 	if (old)
-		drop(m, b, old);
-	add(b, to, node);
+		memory_drop(m, b, old);
+	memory_add(b, to, node);
 	node->references--;
 	return 0;
 }
@@ -383,7 +181,7 @@ static int exchange_at(void *ctx, int a_dir, const char *a, int b_dir, const cha
 {
 	struct memory_io *m = ctx;
 	struct memory_node *one = parent_at(m, a_dir, &a), *two = parent_at(m, b_dir, &b);
-	struct memory_entry *x = one ? entry_of(one, a) : NULL, *y = two ? entry_of(two, b) : NULL;
+	struct memory_entry *x = one ? memory_entry_of(one, a) : NULL, *y = two ? memory_entry_of(two, b) : NULL;
 	struct memory_node *node;
 
 	changes(m);
@@ -529,7 +327,7 @@ static int unmap(void *ctx, void *base, size_t size)
 		m->map[i] = NULL;
 		node->maps--;
 		m->mapped--;
-		node_unref(m, node);
+		memory_node_unref(m, node);
 		return 0;
 	}
 	abort();
@@ -618,21 +416,21 @@ void memory_io_init(struct memory_io *m)
 {
 	init(m);
 	memset(m->boot, 0xb0, sizeof(m->boot));
-	m->root = node_new(m, MEMORY_DIRECTORY);
+	m->root = memory_node_new(m, MEMORY_DIRECTORY);
 	m->root->references = m->root->links = 1;
 }
 
 /* Hard links become files of their own: a template has none. */
 static struct memory_node *clone(struct memory_io *m, const struct memory_node *from)
 {
-	struct memory_node *node = node_new(m, from->kind);
+	struct memory_node *node = memory_node_new(m, from->kind);
 
 	node->inode = from->inode;
 	memory_resize(m, node, from->size);
 	if (from->size)
 		memcpy(node->bytes, from->bytes, from->size);
 	for (unsigned i = 0; i < from->count; i++)
-		add(node, from->entry[i].name, clone(m, from->entry[i].node));
+		memory_add(node, from->entry[i].name, clone(m, from->entry[i].node));
 	return node;
 }
 
@@ -651,6 +449,6 @@ void memory_io_free(struct memory_io *m)
 	for (int fd = 0; fd < MEMORY_IO_HANDLES; fd++)
 		if (m->handle[fd])
 			close_handle(m, fd);
-	node_unref(m, m->root);
+	memory_node_unref(m, m->root);
 	m->root = NULL;
 }

@@ -61,9 +61,9 @@ void memory_io_clone(struct memory_io *m, const struct memory_io *from);
 void memory_io_free(struct memory_io *m);
 
 /* Around the table, by a path from the root. NULL: it is not there. */
-struct memory_node *memory_find(struct memory_io *m, const char *path);
+struct memory_node *memory_find(const struct memory_io *m, const char *path);
 /* The directory of a path, and its last component; NULL as above. */
-struct memory_node *memory_parent(struct memory_io *m, const char *path, const char **name);
+struct memory_node *memory_parent(const struct memory_io *m, const char *path, const char **name);
 /* Puts a new node there in place of what is there; nothing without its directory. */
 void memory_put(struct memory_io *m, const char *path, enum memory_kind kind, const void *bytes,
 		size_t size);
@@ -73,7 +73,7 @@ void memory_remove(struct memory_io *m, const char *path);
 void memory_resize(struct memory_io *m, struct memory_node *node, size_t size);
 
 /* Calls visit for every node below the root, parents first, with its path. */
-void memory_walk(struct memory_io *m,
+void memory_walk(const struct memory_io *m,
 		 void (*visit)(void *ctx, const char *path, struct memory_node *node), void *ctx);
 
 #endif

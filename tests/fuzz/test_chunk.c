@@ -224,7 +224,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 
 static size_t add_file(const struct template *t, const char *path, unsigned char *out, size_t n)
 {
-	const struct memory_node *node = memory_find((struct memory_io *)(uintptr_t)&t->fs, path);
+	const struct memory_node *node = memory_find(&t->fs, path);
 
 	if (!node)
 		return n;

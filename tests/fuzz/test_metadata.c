@@ -135,7 +135,7 @@ static size_t add_document(const struct template *t, enum sde__document document
 	if (!name)
 		return n;
 	snprintf(path, sizeof(path), TEMPLATE_PATH "/%s", name);
-	node = memory_find((struct memory_io *)(uintptr_t)&t->fs, path);
+	node = memory_find(&t->fs, path);
 	return add(out, n, (const char *)node->bytes, node->size);
 }
 

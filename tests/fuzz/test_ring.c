@@ -109,7 +109,7 @@ static void check_ring(struct memory_io *fs)
  * The harness
  */
 
-static struct memory_node *segment(struct memory_io *fs, unsigned s)
+static struct memory_node *segment(const struct memory_io *fs, unsigned s)
 {
 	char path[160];
 
@@ -155,7 +155,7 @@ static void lay(struct memory_io *fs, const struct template *t, struct fuzz_inpu
 		unsigned bits)
 {
 	struct memory_node *header = memory_find(fs, TEMPLATE_PATH "/data/.ring/header");
-	const unsigned char *whole = memory_find((struct memory_io *)(uintptr_t)&t->fs,
+	const unsigned char *whole = memory_find(&t->fs,
 						 TEMPLATE_PATH "/data/.ring/header")->bytes;
 	unsigned char *page = header->bytes;
 	const uint8_t *bytes;
@@ -208,7 +208,7 @@ size_t fuzz_seed(unsigned i, unsigned char out[FUZZ_INPUT_MAX])
 {
 	static const unsigned char bits[] = { 0, 2, 4, 8, 0x14, 0x20, 0x40, 0x80 };
 	const struct template *t = template_get(crashed[i % CRASHED]);
-	struct memory_io *fs = (struct memory_io *)(uintptr_t)&t->fs;
+	const struct memory_io *fs = &t->fs;
 	const unsigned char *page;
 	size_t n = 2 + STATIC_SIZE;
 

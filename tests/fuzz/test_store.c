@@ -230,7 +230,7 @@ struct known {
 
 static bool is_same(const struct known *k, const char *path)
 {
-	const struct memory_node *a = memory_find((struct memory_io *)(uintptr_t)k->whole, path);
+	const struct memory_node *a = memory_find(k->whole, path);
 	const struct memory_node *b = memory_find(k->fs, path);
 
 	if (!a || !b)
@@ -314,7 +314,7 @@ static struct known learn(const struct template *t, struct memory_io *fs, bool r
 	struct known k = { t, fs, &t->fs, true, true, righted };
 
 	memory_walk(fs, note_change, &k);
-	memory_walk((struct memory_io *)(uintptr_t)&t->fs, note_change, &k);
+	memory_walk(&t->fs, note_change, &k);
 	return k;
 }
 
@@ -372,7 +372,7 @@ static const char *value_of(const struct template *t, const char *path, const ch
 {
 	const char *p;
 
-	*node = memory_find((struct memory_io *)(uintptr_t)&t->fs, path);
+	*node = memory_find(&t->fs, path);
 	fuzz_assert(*node, "a template has no '%s'", path);
 	p = (const char *)(*node)->bytes;
 	for (unsigned i = 0; i <= which; i++) {
@@ -395,7 +395,7 @@ static size_t add_set(const struct template *t, const char *path, const char *ke
 
 	for (const char *p = (const char *)node->bytes; p < end; p++)
 		number += p[0] >= '0' && p[0] <= '9' && !(p[1] >= '0' && p[1] <= '9');
-	memory_walk((struct memory_io *)(uintptr_t)&t->fs, note_path, &paths);
+	memory_walk(&t->fs, note_path, &paths);
 	while (strcmp(paths.path[file], path) != 0)
 		file++;
 	out[n] = SET_NUMBER;

@@ -1093,8 +1093,9 @@ static void members_that_share_bytes_are_refused(void **state)
 
 	(void)state;
 	do {	/* so that what is added is a number of numbers */
-		time_header[strlen(time_header) - 1] = '\0';
-		strcat(time_header, " \n");
+		const size_t n = strlen(time_header);
+
+		memcpy(time_header + n - 1, " \n", 3);
 		record = 30 + strlen("time.npy") + 20 + 10 + strlen(time_header) + 16;
 	} while (record % 8);
 	snprintf(data_header, sizeof(data_header),
