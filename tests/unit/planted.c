@@ -419,12 +419,20 @@ static void check_outside(const char *what, bool exported)
 		fail_msg("%s: something is left beside the store", what);
 }
 
+static unsigned tries;
+
+unsigned planted_tries(void)
+{
+	return tries;
+}
+
 int planted_try(enum planted_operation operation, const char *what)
 {
 	struct outcome o = { .wordless = false };
 	int ends[2], status;
 	pid_t child;
 
+	tries++;
 	assert_int_equal(pipe(ends), 0);
 	fflush(NULL);
 	child = fork();

@@ -52,6 +52,9 @@ enum planted_operation {
  */
 int planted_try(enum planted_operation operation, const char *what);
 
+/* How often that was done. */
+unsigned planted_tries(void);
+
 /* Whether the tools are built; if not, a line says so. */
 bool planted_has_tools(void);
 

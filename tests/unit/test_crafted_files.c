@@ -317,5 +317,8 @@ int main(void)
 		SCRATCH_TEST(a_slot_that_lies_is_refused),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	const int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+	printf("# %u times something was done to a crafted store\n", planted_tries());
+	return failed;
 }
