@@ -83,6 +83,9 @@ void disk_work_choose(struct disk_work *w, uint64_t seed, uint64_t number)
 	if (o->trajectories_per_chunk > w->numbers.ensemble.trajectories)
 		o->trajectories_per_chunk = w->numbers.ensemble.trajectories;
 	o->zarr_format = numbered_below(r, 4) ? 3 : 2;
+	/* every inner chunk is a file there, and the disk small */
+	if (o->zarr_format == 2 && o->trajectories_per_chunk < w->numbers.ensemble.trajectories / 2)
+		o->trajectories_per_chunk = w->numbers.ensemble.trajectories;
 	o->codec = (enum sde_codec)numbered_below(r, 4);
 	o->sync = policies[numbered_below(r, 4)];
 	o->sync_interval_ms = 5;

@@ -13,7 +13,8 @@
 #include <stddef.h>
 
 /*
- * Enter the namespace, once. NULL if mounts and loop devices can be had, else why
+ * Enter the namespace, once, before directories are opened that something is to be
+ * mounted in. NULL if mounts and loop devices can be had, else why
  * not, for a test that is to be skipped.
  */
 const char *disks_unavailable(void);

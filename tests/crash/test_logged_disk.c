@@ -26,13 +26,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -102,29 +103,42 @@ static int format(uint64_t number, const char *image)
 		return disks_format(image, disk_size_xfs,
 				    "env TEST_DIR=x TEST_DEV=x QA_CHECK_FS=x mkfs.xfs -q -f -K");
 	return disks_format(image, disk_size, number % 3 == 2 ?
-			    "mkfs.ext4 -q -F -b 1024 -N 1024 -J size=2 -E lazy_itable_init=0,lazy_journal_init=0,nodiscard" :
-			    "mkfs.ext4 -q -F -b 4096 -N 1024 -J size=4 -E lazy_itable_init=0,lazy_journal_init=0,nodiscard");
+			    "mkfs.ext4 -q -F -b 1024 -N 2048 -J size=2 -E lazy_itable_init=0,lazy_journal_init=0,nodiscard" :
+			    "mkfs.ext4 -q -F -b 4096 -N 2048 -J size=4 -E lazy_itable_init=0,lazy_journal_init=0,nodiscard");
 }
 
-static void pause_a_little(void)
+/*
+ * The disk must outlive every mount that is on it: a file system that is unmounted
+ * when the test dies waits for it. So it is in a session and a namespace of its own,
+ * without any of these mounts, and ends when its file system is gone.
+ */
+static _Noreturn void be_disk(int device)
 {
-	const struct timespec time = { 0, 10000000 };
+	char mountpoint[32];
 
-	nanosleep(&time, NULL);
+	snprintf(mountpoint, sizeof(mountpoint), "/dev/fd/%d", device);
+	if (setsid() < 0 || unshare(CLONE_NEWNS) || umount2("disk", MNT_DETACH))
+		_exit(126);
+	execl(program, program, mountpoint, "base.img", "log", (char *)NULL);
+	_exit(127);
 }
 
 static pid_t start_disk(void)
 {
-	const pid_t child = fork();
+	/* not O_CLOEXEC: it is the disk's */
+	const int device = open("/dev/fuse", O_RDWR);
+	char options[96];
+	pid_t child;
 
+	assert_true(device >= 0);
+	snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
+	assert_int_equal(disks_mount("logged_disk", "disk", "fuse", MS_NOSUID | MS_NODEV, options), 0);
+	child = fork();
 	assert_true(child >= 0);
-	if (!child) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execl(program, program, "disk", "base.img", "log", (char *)NULL);
-		_exit(127);
-	}
-	for (int i = 0; i < 1000 && access("disk/disk", F_OK); i++)
-		pause_a_little();
+	if (!child)
+		be_disk(device);
+	/* from now on it answers, or with its end all calls fail */
+	close(device);
 	assert_int_equal(access("disk/disk", F_OK), 0);
 	return child;
 }
@@ -144,7 +158,6 @@ static void record(uint64_t number)
 	pid_t disk, worker;
 	int status;
 
-	mkdir("disk", 0755);
 	assert_int_equal(format(number, "base.img"), 0);
 	disk = start_disk();
 	assert_int_equal(disks_mount_image(&loop, "disk/disk", fs, "fs", NULL), 0);
@@ -450,7 +463,6 @@ int main(void)
 		cmocka_unit_test(every_state_that_a_power_loss_leaves_on_xfs_holds_what_was_synced),
 	};
 	const struct CMUnitTest replay[] = { cmocka_unit_test(the_kept_state_is_right) };
-
 	int failed;
 
 	io = sde__io_posix;

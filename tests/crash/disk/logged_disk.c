@@ -7,7 +7,7 @@
  *
  *	logged_disk MOUNTPOINT IMAGE LOG
  *
- * The disk begins as a copy of IMAGE, which is not changed. Ends when it is
+ * MOUNTPOINT may be /dev/fd/N, a FUSE device that is mounted already. The disk begins as a copy of IMAGE, which is not changed. Ends when it is
  * unmounted, with status 0 if the log is complete.
  */
 #define FUSE_USE_VERSION 31
