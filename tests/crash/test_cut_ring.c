@@ -43,7 +43,7 @@ struct scene {
 
 static int begin(const struct scene *scene, struct sde_storage **storage)
 {
-	const struct sde__zarr_hooks hooks = { &sde__io_posix, scene->synchronous };
+	const struct sde__zarr_hooks hooks = { .io = &sde__io_posix, .synchronous = scene->synchronous };
 	struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
 	int ret;
 
