@@ -444,6 +444,56 @@ static void the_file_is_as_sdestore_5_says(void **state)
 }
 
 /* ------------------------------------------------------------------------
+ * A file that cannot be written
+ */
+
+static int renames_left;	/* of .restart, before one fails; below 0: none does */
+
+static int failing_rename(void *ctx, int from_dir, const char *from, int to_dir, const char *to)
+{
+	if (!strcmp(to, ".restart") && renames_left >= 0 && renames_left-- == 0)
+		return -EIO;
+	return sde__io_posix.rename_at(ctx, from_dir, from, to_dir, to);
+}
+
+/* Save says so, nothing is lost, and the next one does it. */
+static void a_save_that_cannot_write_the_file_fails_and_can_be_repeated(void **state)
+{
+	struct sde__io io = sde__io_posix;
+	const struct sde__zarr_hooks failing = { &io, true };
+	struct sde_error error = { 0 };
+	struct run run;
+
+	(void)state;
+	io.rename_at = failing_rename;
+	begin(&run, SDE_FLOAT64, 6);
+	renames_left = 0;
+	twin_assert_ok(sde__zarr_create(&run.storage, PATH, &run.twin.ensemble, &run.options,
+					&failing, &error), error.text);
+	twin_store(&run.twin, run.storage, 6);
+	twin_assert_is(sde_storage_save(run.storage), -EIO, "save");
+	twin_assert_sentence(twin_sentence(run.storage), PATH "/data/.restart", NULL);
+	twin_check(&run.twin, run.storage);
+	twin_store(&run.twin, run.storage, 1);
+	save(&run);
+	/* a truncate that fails there has not begun: the storage says how it is broken */
+	renames_left = 0;
+	twin_store(&run.twin, run.storage, 1);
+	twin_assert_is(sde_storage_truncate(run.storage, 7), -EIO, "truncate");
+	/* close fails as well, and the ring stays */
+	renames_left = 0;
+	assert_int_equal(sde_storage_close(run.storage), -EIO);
+	renames_left = -1;
+	assert_true(scratch_exists(PATH "/data/.ring/header"));
+	twin_check_path(&run.twin, PATH);
+	resume(&run);
+	twin_check(&run.twin, run.storage);
+	close_it(&run);
+	twin_check_path(&run.twin, PATH);
+	twin_free(&run.twin);
+}
+
+/* ------------------------------------------------------------------------
  * Truncation
  */
 
@@ -563,6 +613,7 @@ int main(void)
 		SCRATCH_TEST(a_damaged_or_missing_file_gives_rounded_numbers_and_says_so),
 		SCRATCH_TEST(an_older_snapshots_file_is_not_believed),
 		SCRATCH_TEST(the_file_is_as_sdestore_5_says),
+		SCRATCH_TEST(a_save_that_cannot_write_the_file_fails_and_can_be_repeated),
 		SCRATCH_TEST(truncate_keeps_what_ring_and_file_know_and_tells_what_is_lost),
 		SCRATCH_TEST(a_truncated_store_that_dies_is_resumed_to_the_bit),
 		SCRATCH_TEST(a_file_of_an_aborted_truncate_is_gone_when_its_epoch_begins),
