@@ -206,6 +206,14 @@ static int look_at(struct verification *v, uint64_t inner, struct sde_error *err
 	return ret;
 }
 
+/* Without its index nothing in a file is found. */
+static bool is_without_index(const struct verification *v)
+{
+	if (v->decode)
+		return !v->cursor.indexed || !v->cursor.have;
+	return v->reader->home.format != 2 && !v->cursor.indexed;
+}
+
 static void check_inner(struct verification *v)
 {
 	for (uint64_t i = 0; i < v->cursor.file.inner_count && !v->failed.code; i++) {
@@ -213,8 +221,8 @@ static void check_inner(struct verification *v)
 
 		if (!look_at(v, i, &why))
 			continue;
-		/* without its index nothing in the file is found: said once */
-		if (!v->cursor.indexed || !v->cursor.have) {
+		/* said once */
+		if (is_without_index(v)) {
 			tell_file(v, SDE_PART_DATA, 0, false, &why);
 			return;
 		}

@@ -449,11 +449,19 @@ static int find_leftover(const char *path, const struct stat *st, int type, stru
 	return 0;
 }
 
-/* Nothing temporary is left behind; a removal that failed may have left something. */
+/*
+ * Nothing temporary is left behind; a removal that failed may have left something, and
+ * an overwrite of which it is not known whether it would outlive a power loss leaves both
+ * stores.
+ */
 static void see_no_leftover(struct world *w, const char *when)
 {
-	if (w->attempt->mode != ONCE ||
-	    (!w->attempt->memory && !strcmp(w->fault.event[w->fault.failed].call, "remove_at")))
+	const struct fault_event *e = &w->fault.event[w->fault.failed];
+
+	if (w->attempt->mode != ONCE)
+		return;
+	if (!w->attempt->memory && (!strcmp(e->call, "remove_at") ||
+				    (!strcmp(e->call, "sync") && !strcmp(e->name, "."))))
 		return;
 	leftover = NULL;
 	nftw(".", find_leftover, 16, FTW_PHYS);

@@ -460,7 +460,7 @@ static int failing_rename(void *ctx, int from_dir, const char *from, int to_dir,
 static void a_save_that_cannot_write_the_file_fails_and_can_be_repeated(void **state)
 {
 	struct sde__io io = sde__io_posix;
-	const struct sde__zarr_hooks failing = { &io, true };
+	const struct sde__zarr_hooks failing = { .io = &io, .synchronous = true };
 	struct sde_error error = { 0 };
 	struct run run;
 
