@@ -242,7 +242,7 @@ int sde__home_reopen(struct sde__home *home, const struct sde__home *from,
 	return home->root < 0 ? sde__fail_why(error, home->root, "cannot open '%s'", home->path) : 0;
 }
 
-int sde__home_sync_name(struct sde__home *home, struct sde_error *error)
+int sde__home_sync_name(const struct sde__home *home, struct sde_error *error)
 {
 	const struct sde__io *io = home->io;
 	/* not by its path, which may be a link */

@@ -81,7 +81,7 @@ int sde__home_reopen(struct sde__home *home, const struct sde__home *from,
  * Make the store's own name durable, where the directory it lies in may be opened: a
  * create may have been killed just before it did.
  */
-int sde__home_sync_name(struct sde__home *home, struct sde_error *error);
+int sde__home_sync_name(const struct sde__home *home, struct sde_error *error);
 
 /* Open all below the root. A missing directory is SDE_E_CORRUPT, but no ring is fine. */
 int sde__home_enter(struct sde__home *home, struct sde_error *error);

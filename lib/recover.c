@@ -95,12 +95,23 @@ static int write_column(struct recovery *r, enum sde__column column, struct sde_
 	return ret;
 }
 
-/* What lies in files behind what is published: was it ever synced? */
-static int sync_chunks(struct recovery *r, struct sde_error *error)
+/*
+ * What the dead run put in place, was it ever synced? The store's name; the root
+ * document, behind which the others may be shortened; what lies in files behind what
+ * is published.
+ */
+static int sync_found(struct recovery *r, struct sde_error *error)
 {
 	const struct sde__geometry *g = &r->config->layout.geometry;
 	const uint64_t published = r->reader->metadata.snapshots;
+	const struct sde__home *home = &r->reader->home;
+	int ret = 0;
 
+	/* the root that was read may never have been synced, and what follows relies on it */
+	if (r->durable)
+		ret = home->io->sync(home->io->ctx, home->root);
+	if (ret)
+		return sde__fail_why(error, ret, "cannot sync '%s'", home->path);
 	if (!r->durable || r->reader->filed == published)
 		return 0;
 	return sde__shard_sync(&r->reader->home, g, published / g->chunk_size,
@@ -111,7 +122,7 @@ static int publish(struct recovery *r, struct sde_error *error)
 {
 	int ret;
 
-	ret = sync_chunks(r, error);
+	ret = sync_found(r, error);
 	if (!ret)
 		ret = write_chunks(r, error);
 	if (!ret)
