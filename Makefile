@@ -366,6 +366,12 @@ bench: bench-programs ## how fast it is, next to its limits and to others: half 
 	@$(srcdir)/tests/bench/run $(BUILD) $(TESTS)
 bench-quick: bench-programs ## the same, shorter and coarser: two minutes
 	@$(srcdir)/tests/bench/run $(BUILD) --quick $(TESTS)
+# Each planted bug (lib/planted.h), and who notices; MUTANTS names some of them.
+.PHONY: mutants
+mutants: ## plant known bugs and see which layer of the tests catches each
+	@$(MAKE) -f $(self) BUILD=$(BUILD)/planted CPPFLAGS=$(call quoted,$(CPPFLAGS) -DSDE_PLANTED) \
+		TESTS='unit/test_* crash/test_*' VARIANTS=plain test-programs
+	@$(srcdir)/build-aux/mutants $(BUILD)/planted $(srcdir) $(MUTANTS)
 
 .PHONY: demo
 demo: $(BUILD)/examples/double_well $(BUILD)/tools/sde-inspect ## simulate a double well into demo.zarr and look at it

@@ -2,6 +2,8 @@
 /* How many snapshots a store holds, and which of them only in the ring: see assess.h. */
 #include "assess.h"
 
+#include "planted.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -62,7 +64,7 @@ static int believe_dead(struct sde__reader *reader, bool recovering, enum sde_ri
 		trust = SDE__RING_SYNCED_HOLDS;
 		reader->unsynced = why;
 	}
-	if (trust == SDE__RING_SYNCED_HOLDS) {
+	if (trust == SDE__RING_SYNCED_HOLDS && !sde__planted("committed-after-reboot")) {
 		/* the device may have newer slots than counters; but nothing is
 		 * overwritten before its `sealed` is on the device */
 		*first = reader->counters.sealed;
@@ -70,6 +72,8 @@ static int believe_dead(struct sde__reader *reader, bool recovering, enum sde_ri
 	} else {
 		*first = sde__ring_reader_first(reader->ring, &reader->counters);
 		*upto = reader->counters.committed;
+		if (sde__planted("claimed-recovered"))
+			*upto = reader->counters.claimed;
 	}
 	return 0;
 }
@@ -95,7 +99,8 @@ static int attach_ring(struct sde__reader *reader, bool patient, const struct sd
 		if (reader->counters.committed > reader->metadata.snapshots)
 			reader->ignored = reader->counters.committed - reader->metadata.snapshots;
 		drop_ring(reader);
-	} else if (reader->counters.epoch != reader->metadata.epoch) {
+	} else if (reader->counters.epoch != reader->metadata.epoch &&
+		   !sde__planted("ring-epoch-unchecked")) {
 		if (patient)
 			return SDE_E_STALE;
 		/* a truncate that died half way: what it kept is published */
@@ -157,7 +162,9 @@ static int count_files(struct sde__reader *reader, bool recovering, struct sde_e
 			if (ret)
 				break;
 		}
-		here = file.side.epoch == reader->metadata.epoch ? chunk * size + file.side.count : 0;
+		here = chunk * size + file.side.count;
+		if (file.side.epoch != reader->metadata.epoch && !sde__planted("chunk-epoch-unchecked"))
+			here = 0;
 		/* believed beyond what is published only if its checksum holds */
 		if (here > reader->filed) {
 			ret = sde__shard_reader_side(&file, &why);

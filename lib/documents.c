@@ -5,6 +5,8 @@
 #endif
 #include "documents.h"
 
+#include "planted.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -63,8 +65,9 @@ static int write_one(const struct sde__home *home, const struct sde__metadata *m
 		return ret;
 	dir = directory_of(home, path, &name);
 	piece = (struct sde__piece){ text, strlen(text) };
-	ret = sde__io_replace(io, dir, name, &piece, 1, durable);
-	if (!ret && durable)
+	ret = sde__io_replace(io, dir, name, &piece, 1,
+			      durable && !sde__planted("document-no-fsync"));
+	if (!ret && durable && !sde__planted("document-no-directory-fsync"))
 		ret = io->sync(io->ctx, dir);
 	free(text);
 	return ret ? sde__fail_why(error, ret, "cannot write '%s/%s'", home->path, path) : 0;
@@ -76,6 +79,8 @@ int sde__documents_write(const struct sde__home *home, const struct sde__metadat
 	const size_t count = sizeof(changing) / sizeof(changing[0]);
 	int ret = 0;
 
+	if (sde__planted("root-first"))
+		shrinking = !shrinking;
 	for (size_t i = 0; i < count && !ret; i++)
 		ret = write_one(home, metadata, changing[shrinking ? count - 1 - i : i], durable,
 				error);

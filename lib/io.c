@@ -8,6 +8,8 @@
 #endif
 #include "io.h"
 
+#include "planted.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -52,6 +54,8 @@ int sde__io_write_all(const struct sde__io *io, int fd, const void *in, size_t n
 		p += put;
 		n -= (size_t)put;
 		offset += (uint64_t)put;
+		if (sde__planted("short-write-ignored"))
+			break;
 	}
 	return 0;
 }
@@ -78,7 +82,8 @@ static int write_pieces(const struct sde__io *io, int fd, const struct sde__piec
 			return ret;
 		offset += pieces[i].size;
 	}
-	return durable ? io->sync(io->ctx, fd) : 0;
+	ret = durable ? io->sync(io->ctx, fd) : 0;
+	return sde__planted("fsync-error-swallowed") ? 0 : ret;
 }
 
 int sde__io_replace(const struct sde__io *io, int dir, const char *name,
@@ -87,7 +92,8 @@ int sde__io_replace(const struct sde__io *io, int dir, const char *name,
 	char temporary[NAME_MAX + 1];
 	int fd, ret, closed;
 
-	if (snprintf(temporary, sizeof(temporary), "%s.tmp", name) >= (int)sizeof(temporary))
+	if (snprintf(temporary, sizeof(temporary), sde__planted("publish-in-place") ? "%s" : "%s.tmp",
+		     name) >= (int)sizeof(temporary))
 		return -ENAMETOOLONG;
 	/* a stale temporary of a killed run is in nobody's way */
 	ret = io->remove_at(io->ctx, dir, temporary, false);
@@ -216,7 +222,7 @@ static int make_one_directory(const struct sde__io *io, const char *path)
 	free(parent);
 	if (fd < 0)
 		return fd;
-	ret = io->sync(io->ctx, fd);
+	ret = sde__planted("parent-not-synced") ? 0 : io->sync(io->ctx, fd);
 	/* another attempt must not find it there and take it for durable */
 	if (ret)
 		io->remove_at(io->ctx, fd, slash ? slash + 1 : path, true);

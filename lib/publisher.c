@@ -13,6 +13,7 @@
 #endif
 #include "publisher.h"
 
+#include "planted.h"
 #include "publisher_state.h"
 
 #include <errno.h>
@@ -161,6 +162,8 @@ static int seal(struct sde__publisher *p, struct sde__job *job, uint64_t *file_s
 	struct sde__shard *shard = &job->shard;
 	int ret;
 
+	if (sde__planted("sealed-before-file") && shard->count == chunk_size(p))
+		sde__ring_seal(c->ring, (shard->index + 1) * chunk_size(p), p->durable, NULL);
 	ret = sde__shard_write(shard, c->metadata->epoch, c->run, p->durable, file_size, error);
 	if (!ret)
 		ret = append_series(p, shard, error);
@@ -220,10 +223,12 @@ static int publish(struct sde__publisher *p, uint64_t snapshots, struct sde_erro
 	struct sde__metadata metadata = *p->config.metadata;	/* borrowed texts */
 	int ret;
 
-	ret = sde__series_flush(&p->time, error);
+	ret = sde__planted("time-not-flushed") ? 0 : sde__series_flush(&p->time, error);
 	if (!ret)
 		ret = sde__series_flush(&p->iteration, error);
 	metadata.snapshots = snapshots;
+	if (sde__planted("shape-before-data") && snapshots < p->filled * chunk_size(p))
+		metadata.snapshots = p->filled * chunk_size(p);
 	return ret ? ret : sde__documents_write(p->config.home, &metadata, false, p->durable, error);
 }
 
@@ -305,7 +310,8 @@ void sde__publisher_filled(struct sde__publisher *p, uint64_t chunks)
 
 uint64_t sde__publisher_limit(const struct sde__publisher *p)
 {
-	return __atomic_load_n(&p->sealed, __ATOMIC_ACQUIRE) + p->config.ring->layout.segments;
+	return __atomic_load_n(&p->sealed, __ATOMIC_ACQUIRE) + p->config.ring->layout.segments +
+	       sde__planted("segment-reused-early");
 }
 
 /* Wait for any change; without threads, make one. Lock held. */

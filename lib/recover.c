@@ -7,6 +7,7 @@
 
 #include "chunk_list.h"
 #include "last.h"
+#include "planted.h"
 #include "series.h"
 #include "shard.h"
 
@@ -108,11 +109,11 @@ static int sync_found(struct recovery *r, struct sde_error *error)
 	int ret = 0;
 
 	/* the root that was read may never have been synced, and what follows relies on it */
-	if (r->durable)
+	if (r->durable && !sde__planted("found-root-not-synced"))
 		ret = home->io->sync(home->io->ctx, home->root);
 	if (ret)
 		return sde__fail_why(error, ret, "cannot sync '%s'", home->path);
-	if (!r->durable || r->reader->filed == published)
+	if (!r->durable || r->reader->filed == published || sde__planted("recovered-chunk-not-synced"))
 		return 0;
 	return sde__shard_sync(&r->reader->home, g, published / g->chunk_size,
 			       (r->reader->filed + g->chunk_size - 1) / g->chunk_size, error);
@@ -123,6 +124,10 @@ static int publish(struct recovery *r, struct sde_error *error)
 	int ret;
 
 	ret = sync_found(r, error);
+	if (sde__planted("recovery-root-first")) {
+		r->config->metadata.snapshots = r->reader->snapshots;
+		sde__documents_write(&r->reader->home, &r->config->metadata, false, r->durable, NULL);
+	}
 	if (!ret)
 		ret = write_chunks(r, error);
 	if (!ret)
@@ -147,7 +152,7 @@ static int with_recovery(struct sde__reader *reader, struct sde__zarr_config *co
 	int ret = 0;
 
 	r.durable = config->sync != SDE_SYNC_NONE;
-	if (r.durable && reader->state == SDE_STATE_CRASHED)
+	if (r.durable && reader->state == SDE_STATE_CRASHED && !sde__planted("name-not-synced"))
 		ret = sde__home_sync_name(&reader->home, error);
 	sde__cursor_init(&r.cursor, reader);
 	if (!ret)

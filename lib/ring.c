@@ -5,6 +5,8 @@
 #endif
 #include "ring.h"
 
+#include "planted.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +55,7 @@ int sde__ring_remove_files(const struct sde__io *io, int dir, bool durable,
 	ret = io->remove_at(io->ctx, dir, SDE__RING_HEADER_NAME, false);
 	/* where there is a header there are segments, after a power loss, too; also if
 	 * it was removed by a process that was killed before it came to this */
-	if ((!ret || ret == -ENOENT) && durable)
+	if ((!ret || ret == -ENOENT) && durable && !sde__planted("header-removal-not-synced"))
 		ret = io->sync(io->ctx, dir);
 	if (ret && ret != -ENOENT)
 		return sde__fail_why(error, ret, "cannot remove 'data/.ring/header'");
@@ -239,7 +241,7 @@ int sde__ring_enact(struct sde__ring *ring, uint64_t base, uint64_t committed, u
 	if (ret)
 		return ret;
 	/* the segments' names are durable before the header's is */
-	ret = durable ? io->sync(io->ctx, ring->dir) : 0;
+	ret = durable && !sde__planted("header-named-first") ? io->sync(io->ctx, ring->dir) : 0;
 	if (!ret)
 		ret = io->rename_at(io->ctx, ring->dir, SDE__RING_HEADER_NAME ".tmp", ring->dir,
 				    SDE__RING_HEADER_NAME);
@@ -252,6 +254,8 @@ int sde__ring_claim(struct sde__ring *ring, uint64_t index, struct sde_error *er
 {
 	int ret = 0;
 
+	if (sde__planted("claimed-late"))
+		return 0;
 	/* the slot is about to change: the file must not count it any more */
 	if (ring->doubtful)
 		ret = set(ring, SDE__RING_COMMITTED, index, error);
@@ -281,8 +285,10 @@ static int set_committed(struct sde__ring *ring, uint64_t index, struct sde_erro
 
 int sde__ring_commit(struct sde__ring *ring, uint64_t index, struct sde_error *error)
 {
-	const int ret = put_slots(ring, index, index + 1, error);
+	int ret = put_slots(ring, index, index + 1, error);
 
+	if (!ret && sde__planted("claimed-late"))
+		ret = set(ring, SDE__RING_CLAIMED, index + 1, error);
 	return ret ? ret : set_committed(ring, index, error);
 }
 
@@ -296,8 +302,12 @@ int sde__ring_sync(struct sde__ring *ring, uint64_t upto, struct sde_error *erro
 	/* what is sealed is durable elsewhere, and its slots may be in use again */
 	if (from < sde__ring_get(ring, SDE__RING_SEALED))
 		from = sde__ring_get(ring, SDE__RING_SEALED);
+	if (from < upto && sde__planted("synced-before-msync"))
+		set(ring, SDE__RING_SYNCED, upto, error);
 	if (from < upto) {
-		ret = sync_slots(ring, from, upto, error);
+		ret = sde__planted("synced-without-msync") ? 0 : sync_slots(ring, from, upto, error);
+		if (ret && sde__planted("msync-error-swallowed"))
+			ret = 0;
 		if (!ret)
 			ret = set(ring, SDE__RING_SYNCED, upto, error);
 		if (!ret)
@@ -324,7 +334,7 @@ int sde__ring_commit_synced(struct sde__ring *ring, uint64_t index, struct sde_e
 		ret = set_committed(ring, index, error);
 	if (!ret)
 		ret = set(ring, SDE__RING_SYNCED, index + 1, error);
-	if (!ret)
+	if (!ret && !sde__planted("snapshot-counter-not-synced"))
 		ret = sync_header(ring, error);
 	pthread_mutex_unlock(&ring->sync_lock);
 	return ret;
@@ -335,7 +345,9 @@ int sde__ring_seal(struct sde__ring *ring, uint64_t upto, bool durable, struct s
 	/* without the lock: a long sync of other slots must not hold this up */
 	const int ret = set(ring, SDE__RING_SEALED, upto, error);
 
-	return !ret && durable ? sync_header(ring, error) : ret;
+	if (sde__planted("counters-reset-on-reuse"))
+		set(ring, SDE__RING_SYNCED, 0, error);
+	return !ret && durable && !sde__planted("sealed-not-durable") ? sync_header(ring, error) : ret;
 }
 
 int sde__ring_recycle(struct sde__ring *ring, uint64_t chunk, struct sde_error *error)
@@ -359,6 +371,8 @@ int sde__ring_restart(struct sde__ring *ring, uint64_t base, uint64_t committed,
 	ret = put_slots(ring, base, committed, error);
 	if (!ret && durable)
 		ret = sync_slots(ring, base, committed, error);
+	if (!ret && sde__planted("epoch-before-counters"))
+		ret = set(ring, SDE__RING_EPOCH, epoch, error);
 	if (!ret)
 		ret = set_counters(ring, base, committed, durable ? committed : 0, error);
 	/* no header on the device may have the new epoch with old counters */

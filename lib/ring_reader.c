@@ -5,6 +5,8 @@
 #endif
 #include "ring_reader.h"
 
+#include "planted.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -160,6 +162,7 @@ int sde__ring_reader_is_lockers(const struct sde__ring_reader *reader, bool *is_
 		      (reader->io->boot_id(reader->io->ctx, boot) ||
 		       !memcmp(h->boot, unknown, sizeof(boot)) ||
 		       !memcmp(h->boot, boot, sizeof(boot)));
+	*is_lockers |= sde__planted("recoverer-taken-for-writer");
 	return 0;
 }
 
@@ -244,7 +247,7 @@ int sde__ring_reader_intact(const struct sde__ring_reader *reader, uint64_t firs
 	if (counters.epoch != epoch)
 		return sde__fail(error, SDE_E_STALE,
 				 "the store was truncated since this handle was taken");
-	return sde__ring_reader_first(reader, &counters) <= first;
+	return sde__planted("seqlock-unchecked") || sde__ring_reader_first(reader, &counters) <= first;
 }
 
 void sde__ring_reader_close(struct sde__ring_reader *reader)

@@ -7,6 +7,7 @@
 
 #include "crc32c.h"
 #include "guard.h"
+#include "planted.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -257,12 +258,14 @@ static int write_v3(struct sde__shard *shard, bool durable, uint64_t *file_size,
 		return sde__fail_why(error, ret, "cannot read chunk 'data/c/0/0/%s'", name);
 	}
 	end = lay_out(shard, gap);
-	while (old && misleads(old, shard->table, shard->inner_count))
+	while (old && !sde__planted("shard-reuses-offsets") &&
+	       misleads(old, shard->table, shard->inner_count))
 		end = lay_out(shard, gap += ALIGN);
 	free(old);
 	pieces = assemble(shard, gap, end, least, file_size);
-	ret = sde__io_replace(io, home->shards, name, shard->piece, pieces, durable);
-	if (!ret && durable)
+	ret = sde__io_replace(io, home->shards, name, shard->piece, pieces,
+			      durable && !sde__planted("chunk-no-fsync"));
+	if (!ret && durable && !sde__planted("chunk-no-directory-fsync"))
 		ret = io->sync(io->ctx, home->shards);
 	return ret ? sde__fail_why(error, ret, "cannot write chunk 'data/c/0/0/%s'", name) : 0;
 }
@@ -285,7 +288,7 @@ static int write_v2(struct sde__shard *shard, bool durable, uint64_t *file_size,
 		ret = sde__io_replace(io, home->shards, name, &piece, 1, durable);
 		*file_size += piece.size;
 	}
-	if (!ret && durable)
+	if (!ret && durable && !sde__planted("side-table-before-chunk"))
 		ret = io->sync(io->ctx, home->shards);
 	if (ret)
 		return sde__fail_why(error, ret, "cannot write chunk 'data/%s'", name);

@@ -10,6 +10,7 @@
 
 #include "chunk_list.h"
 #include "guard.h"
+#include "planted.h"
 #include "recover.h"
 #include "storage.h"
 
@@ -256,6 +257,8 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 		return ret;
 	memcpy(z->config.run, reader->run, sizeof(z->config.run));
 	ret = make_state_buffers(z, error);
+	if (sde__planted("ring-removed-before-recovered"))
+		sde__ring_remove_files(z->io, z->home.ring, true, NULL);
 	if (!ret)
 		ret = sde__recover(reader, &z->config, error);
 	if (ret)
@@ -267,7 +270,7 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 		ret = weigh(z, &filed, error);
 	if (!ret)
 		ret = lay_ring(z, error);
-	if (!ret)
+	if (!ret && !sde__planted("last-chunk-not-refilled"))
 		ret = sde__zarr_refill(z, reader, snapshots, error);
 	if (!ret)
 		ret = sde__zarr_refill_last(z, reader, error);

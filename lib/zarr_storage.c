@@ -13,6 +13,7 @@
 #include "zarr_state.h"
 
 #include "chunk_list.h"
+#include "planted.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -88,6 +89,8 @@ static int commit(struct sde__zarr *z, double time, struct sde_error *error)
 	int ret;
 
 	sde__slot_head_write(bytes, &head);
+	if (sde__planted("commit-before-time"))
+		sde__ring_commit(z->ring, z->next, error);
 	ret = sde__ring_fill(z->ring, z->next, 0, bytes, sizeof(bytes), error);
 	if (!ret && z->pending_size)
 		ret = sde__ring_fill(z->ring, z->next, SDE__SLOT_STATE_OFFSET, z->pending,
@@ -131,6 +134,8 @@ static int zarr_store(void *self, double time, const void *data, uint64_t iterat
 	ret = claim(z, iteration_number, error);
 	if (ret)
 		return ret;
+	if (sde__planted("commit-before-payload"))
+		sde__ring_commit(z->ring, z->next, error);
 	ret = sde__ring_fill(z->ring, z->next, z->config.layout.payload_offset, data,
 			     sde__snapshot_bytes(&z->config.layout.geometry), error);
 	if (!ret)
@@ -203,7 +208,8 @@ static int zarr_sync(void *self, struct sde_error *error)
 	if (!ret)
 		return 0;
 	/* a second try would succeed and prove nothing */
-	sde__publisher_fail(z->publisher, &why);
+	if (!sde__planted("sync-retried"))
+		sde__publisher_fail(z->publisher, &why);
 	return sde__fail(error, ret, "%s", why.text);
 }
 
@@ -459,6 +465,9 @@ static int cut(struct sde__zarr *z, struct sde_error *error)
 	sde__publisher_pause(z->publisher);
 	metadata.epoch = z->cut_epoch;
 	metadata.snapshots = z->cut;
+	if (sde__planted("truncate-unlinks-first"))
+		sde__shard_remove(&z->home, &z->config.layout.geometry,
+				  (z->next - 1) / sde__zarr_chunk_size(z), NULL);
 	ret = sde__zarr_keep_exact(z, &metadata, z->cut_exact, &why);
 	if (!ret)
 		ret = sde__documents_write(&z->home, &metadata, true, sde__zarr_is_durable(z), &why);
@@ -511,7 +520,7 @@ static int zarr_truncate(void *self, uint64_t snapshots, struct sde_error *error
 		return ret;
 	}
 	z->cut = snapshots;
-	z->cut_epoch = z->config.metadata.epoch + 1;
+	z->cut_epoch = z->config.metadata.epoch + !sde__planted("truncate-keeps-epoch");
 	z->cut_exact = exact;
 	return cut(z, error);
 }
@@ -530,6 +539,8 @@ static int zarr_close(void *self, struct sde_error *error)
 	struct sde__zarr *z = self;
 	int ret;
 
+	if (sde__planted("ring-removed-before-published"))
+		sde__ring_remove_files(z->io, z->home.ring, true, NULL);
 	ret = zarr_save(z, error);
 	if (ret) {
 		/* the ring stays for resume: make it as safe as it can be */

@@ -326,6 +326,20 @@ bool sim_exists(const struct sim *sim, const char *path)
 	return find(sim, path) != NULL;
 }
 
+void sim_remove(struct sim *sim, const char *path)
+{
+	const char *name = strrchr(path, '/');
+	char directory[128];
+	struct sim_inode *inode;
+
+	snprintf(directory, sizeof(directory), "%.*s", (int)(name - path), path);
+	inode = find(sim, directory);
+	if (!inode)
+		return;
+	sim_entries_set(&inode->live_entries, name + 1, NULL);
+	sim_entries_set(&inode->durable_entries, name + 1, NULL);
+}
+
 static int export_file(const struct sim_image *image, int dir, const char *name)
 {
 	unsigned char *bytes = sim_bytes(image);

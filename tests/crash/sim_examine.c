@@ -5,6 +5,7 @@
 #endif
 #include "sim_examine.h"
 
+#include "sim_sample.h"
 #include "sim_zarr.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@ struct patient {
 	struct sim_place *place;
 	unsigned depth;			/* 1: recovery was crashed */
 	enum sde_layout layout;		/* of the recovered store's writer */
+	uint64_t sample;		/* its number among all, or 0 */
 	struct sde__zarr_hooks hooks;
 };
 
@@ -62,6 +64,24 @@ static void check_published(struct patient *p, uint64_t least, uint64_t most, co
 	if (published < least || published > most)
 		sim_fail(p->place, "%s, %" PRIu64 " are published, not %" PRIu64 " to %" PRIu64, when,
 			 published, least, most);
+}
+
+/* As check_published; perhaps other readers are to see it as well. */
+static void check_and_sample(struct patient *p, uint64_t least, uint64_t most, const char *when)
+{
+	uint64_t published = 0;
+	const char *wrong = NULL;
+
+	check_published(p, least, most, when);
+	if (!p->sample || p->depth)
+		return;
+	wrong = sim_zarr_check(p->sim, SIM_PATH, &p->store, &published);
+	if (!wrong)
+		wrong = sim_sample(p->sim, SIM_PATH, &p->store, published, p->sample,
+				   *when == 'b' ? "before" : "after");
+	if (wrong)
+		sim_fail(p->place, "%s", wrong);
+	sim_totals.exported++;
 }
 
 static void check_values(struct patient *p, struct sde_storage *storage, uint64_t count,
@@ -106,12 +126,27 @@ static int try_resume(struct patient *p, struct sde_storage **storage, struct sd
 	return sde__zarr_resume(storage, SIM_PATH, &options, &p->hooks, why);
 }
 
+/* With a device that fails while it recovers: then again, when it does not. */
 static struct sde_storage *resume(struct patient *p, const char *when)
 {
 	struct sde_error why = { 0 };
 	struct sde_storage *storage;
+	int ret;
 
-	if (try_resume(p, &storage, &why))
+	if (p->run->kind->faults && sim_below(&p->dice, 2))
+		p->sim->fail_sync_at = 1 + sim_below(&p->dice, 24);
+	ret = try_resume(p, &storage, &why);
+	p->sim->fail_sync_at = 0;
+	if (p->sim->failed) {
+		sim_totals.faults++;
+		/* what the ring's own sync failed with is not believed */
+		p->store.rebooted = true;
+		if (ret) {
+			sde__error_clear(&why);
+			ret = try_resume(p, &storage, &why);
+		}
+	}
+	if (ret)
 		sim_fail(p->place, "%s, resume: %s", when, why.text);
 	sim_totals.resumed++;
 	return storage;
@@ -224,10 +259,10 @@ static void examine_recovery(struct patient *p, uint64_t seen)
 	count = committed_of(p, storage);
 	if (!sim_store_allows(&p->store, p->power, count))
 		sim_fail(p->place, "resume finds %" PRIu64 " snapshots", count);
-	if (seen != SIM_NEVER && seen != count)
+	if (seen != SIM_NEVER && seen != count && !p->sim->failed)
 		sim_fail(p->place, "resume finds %" PRIu64 " snapshots, open found %" PRIu64, count,
 			 seen);
-	check_published(p, count, count, "recovered");
+	check_and_sample(p, count, count, "recovered");
 	sim_store_settle(&p->store, count);
 	p->power = false;
 	if (sim_below(&p->dice, 2))
@@ -243,6 +278,44 @@ static void examine_recovery(struct patient *p, uint64_t seen)
 	check_published(p, count, count, "closed");
 	if (check_view(p, "closed") != count)
 		sim_fail(p->place, "closed, but not with %" PRIu64 " snapshots", count);
+}
+
+/*
+ * And a chunk file has been lost, too, by whatever means: an error or a prefix, but no
+ * slot that has long been used again.
+ */
+static void examine_damaged(struct patient *p)
+{
+	const uint64_t chunks = (p->store.high + p->store.chunk_size - 1) / p->store.chunk_size;
+	struct sim_store *s = &p->store;
+	struct sim *sim = p->sim;
+	struct sde_storage *storage;
+	struct sde_error why = { 0 };
+	char path[64];
+
+	if (!chunks)
+		return;
+	snprintf(path, sizeof(path), s->zarr_format == 3 ? SIM_PATH "/data/c/0/0/%" PRIu64 :
+		 SIM_PATH "/data/.side/%" PRIu64, sim_below(&p->dice, chunks));
+	p->sim = sim_crash(sim, p->power ? SIM_EVERYTHING : SIM_KILLED, p->dice);
+	/* the second boot is the first one after the loss, for the ring */
+	p->sim->boot = sim->boot;
+	sim_remove(p->sim, path);
+	p->hooks.io = &p->sim->io;
+	if (!sde__zarr_open(&storage, SIM_PATH, NULL, &p->hooks, &why)) {
+		const uint64_t count = committed_of(p, storage);
+		const char *wrong = sim_store_compare(s, storage, count);
+
+		if (count > s->high)
+			sim_fail(p->place, "%s lost: %" PRIu64 " snapshots", path, count);
+		/* what lies in the lost chunk cannot be read, and says so */
+		if (wrong && !strstr(wrong, "missing"))
+			sim_fail(p->place, "%s lost: %s", path, wrong);
+		sde_storage_close(storage);
+	}
+	sim_free(p->sim);
+	p->sim = sim;
+	p->hooks.io = &sim->io;
 }
 
 /* ------------------------------------------------------------------------
@@ -301,9 +374,11 @@ static void examine(struct patient *p)
 		least = p->store.published;
 		if (least > p->store.truncate_to)
 			least = p->store.truncate_to;
-		check_published(p, least, p->store.high, "before recovery");
+		check_and_sample(p, least, p->store.high, "before recovery");
 		if (sim_below(&p->dice, 2))
 			seen = check_view(p, "before recovery");
+		if (sim_below(&p->dice, 12) == 0)
+			examine_damaged(p);
 		examine_recovery(p, seen);
 	}
 	sim_free(p->sim);
@@ -317,15 +392,32 @@ void sim_examine(const struct sim_run *run, struct sim *sim, enum sim_loss loss,
 
 	sim_totals.states++;
 	sim_totals.by_loss[loss]++;
+	p.sample = sim_is_sample(sim_totals.states) ? sim_totals.states : 0;
 	examine(&p);
 }
 
-void sim_examine_live(const struct sim_run *run, struct sim *sim, struct sim_place *place)
+/* The view that is held is the newest of those that were opened, now and then. */
+static void hold_view(struct patient *p, struct sim_run *run)
 {
-	struct patient p = { .run = run, .sim = sim, .store = run->store, .place = place };
+	struct sde_error why = { 0 };
 
-	p.hooks = (struct sde__zarr_hooks){ .io = &sim->io, .synchronous = true };
+	sde_storage_close(run->view);
+	if (sde__zarr_open(&run->view, SIM_PATH, NULL, &p->hooks, &why))
+		sim_fail(p->place, "while it runs, open: %s", why.text);
+	run->viewed = committed_of(p, run->view);
+}
+
+void sim_examine_live(struct sim_run *run, struct sim_place *place)
+{
+	struct patient p = { .run = run, .sim = run->sim, .store = run->store, .place = place };
+
+	p.hooks = (struct sde__zarr_hooks){ .io = &p.sim->io, .synchronous = true };
 	sim_totals.live++;
-	if (identify(&p))
-		check_view(&p, "while it runs");
+	if (run->view)
+		check_values(&p, run->view, run->viewed, "by a reader from before");
+	if (!identify(&p))
+		return;
+	check_view(&p, "while it runs");
+	if (!run->view || sim_mix(place->state) % 16 == 0)
+		hold_view(&p, run);
 }

@@ -21,8 +21,11 @@
 void sim_examine(const struct sim_run *run, struct sim *sim, enum sim_loss loss, uint64_t seed,
 		 struct sim_place *place);
 
-/* A reader of the running store, in the middle of whatever its writer does. */
-void sim_examine_live(const struct sim_run *run, struct sim *sim, struct sim_place *place);
+/*
+ * Readers of the running store, in the middle of whatever its writer does: one that
+ * opens it now, and one that did so long ago and still reads what it saw then.
+ */
+void sim_examine_live(struct sim_run *run, struct sim_place *place);
 
 /* Options for resuming: what is free to choose, chosen by the seed. */
 void sim_free_options(struct sde_zarr_options *options, uint64_t *dice);

@@ -381,6 +381,9 @@ static int64_t pwrite_handle(void *ctx, int fd, const void *in, size_t n, uint64
 	if (half) {
 		sim_inode_write(sim, inode, in, half, offset);
 		event(sim, SIM_WRITE, "", true);
+		/* which is all that some calls do */
+		if (half % 3 == 0)
+			return (int64_t)half;
 	}
 	sim_inode_write(sim, inode, (const char *)in + half, n - half, offset + half);
 	return (int64_t)n;

@@ -125,6 +125,8 @@ bool sim_exists(const struct sim *sim, const char *path);
 unsigned char *sim_bytes(const struct sim_image *image);
 /* n bytes at offset, which must lie inside. */
 void sim_read(const struct sim_image *image, void *out, size_t n, uint64_t offset);
+/* Take a file away, if it is there: not by the library, and for good. */
+void sim_remove(struct sim *sim, const char *path);
 /* Write the tree at `path` to the real directory `to`, which is made. 0 or -errno. */
 int sim_export(const struct sim *sim, const char *path, const char *to);
 

@@ -96,9 +96,9 @@ static void examine_event(struct sim_run *run, const char *call)
 
 		if (loss > SIM_NOTHING && operations + changes == 0)
 			break;
-		if (operations < least_operations[loss] || sim_below(&run->dice, run->kind->dense))
+		if (operations < least_operations[loss] || sim_below(&run->dice, run->dense))
 			continue;
-		if (run->states < run->budget)
+		if (sim_totals.states < run->budget)
 			examine_state(run, loss, call);
 	}
 }
@@ -131,7 +131,17 @@ static void probe(struct sim_run *run, const char *call)
 	place.call = call;
 	place.loss = "none, and read while it runs";
 	run->sim->hook = NULL;
-	sim_examine_live(run, run->sim, &place);
+	sim_examine_live(run, &place);
+}
+
+static void drop_view(struct sim_run *run)
+{
+	void (*hook)(void *, const struct sim_event *) = run->sim->hook;
+
+	run->sim->hook = NULL;
+	sde_storage_close(run->view);
+	run->view = NULL;
+	run->sim->hook = hook;
 }
 
 static void on_event(void *ctx, const struct sim_event *event)
@@ -201,6 +211,7 @@ static void crash_somewhere(struct sim_run *run)
 /* The process ends here, with what it has open. */
 static void abandon(struct sim_run *run)
 {
+	drop_view(run);
 	run->sim->hook = NULL;
 	run->sim->dead = true;
 	sde_storage_close(run->storage);
@@ -348,6 +359,7 @@ static void create(struct sim_run *run)
 	struct sde_error why = { 0 };
 	int ret;
 
+	drop_view(run);
 	run->old = run->store;
 	choose_store(run);
 	begin(run, run->replacing ? "overwrite" : "create");
@@ -484,6 +496,7 @@ static void truncate_to(struct sim_run *run, uint64_t snapshots)
 	struct sim_store *s = &run->store;
 	int ret;
 
+	drop_view(run);
 	begin(run, "truncate");
 	crash_somewhere(run);
 	s->truncate_to = snapshots;
@@ -612,12 +625,13 @@ static void random_operation(struct sim_run *run)
 
 static bool is_over(const struct sim_run *run)
 {
-	return run->states >= run->budget || (run->only != SIM_NEVER && run->states > run->only);
+	return sim_totals.states >= run->budget || (run->only != SIM_NEVER && run->states > run->only);
 }
 
 void sim_run(const struct sim_kind *kind, uint64_t seed, uint64_t budget)
 {
-	struct sim_run run = { .kind = kind, .seed = seed, .dice = sim_mix(seed), .budget = budget,
+	struct sim_run run = { .kind = kind, .seed = seed, .dice = sim_mix(seed),
+			       .budget = sim_totals.states + budget,
 			       .only = SIM_NEVER, .only_nested = SIM_NEVER };
 	const char *wanted = getenv("SDE_TEST_STATE");
 	const char *colon = wanted ? strchr(wanted, ':') : NULL;
@@ -628,6 +642,8 @@ void sim_run(const struct sim_kind *kind, uint64_t seed, uint64_t budget)
 		run.only_nested = *end_of == '.' ? strtoull(end_of + 1, NULL, 10) : 0;
 		run.budget = SIM_NEVER;
 	}
+	/* few lives looked at closely, and many at a glance */
+	run.dense = kind->dense << (kind->operations ? sim_mix(seed) % 4 : 0);
 	run.sim = sim_new(seed);
 	run.sim->hook = on_event;
 	run.sim->hook_ctx = &run;
@@ -639,6 +655,7 @@ void sim_run(const struct sim_kind *kind, uint64_t seed, uint64_t budget)
 		random_operation(&run);
 	if (run.storage)
 		close_store(&run);
+	drop_view(&run);
 	if (run.storage) {
 		run.sim->hook = NULL;
 		sde_storage_close(run.storage);

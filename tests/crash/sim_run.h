@@ -47,9 +47,12 @@ struct sim_run {
 	struct sde_zarr_options options;
 	struct sim_store store, old;
 	char attributes[32];
+	unsigned dense;			/* as kind's, or less */
 	bool creating;			/* the store may not be there yet */
 	bool replacing;			/* `old` may be there instead */
 	bool stepping, probing;
+	struct sde_storage *view;		/* a reader that was opened before; or NULL */
+	uint64_t viewed;			/* how many snapshots it saw then */
 	const char *operation;
 	/* a crash in the middle of an operation, to go on from */
 	uint64_t grab_at;
@@ -57,7 +60,7 @@ struct sim_run {
 	struct sim_store grabbed_store;
 	/* what was examined, and what is to be */
 	uint64_t states;		/* of this run */
-	uint64_t budget;		/* of this run: it ends early */
+	uint64_t budget;		/* of sim_totals.states: it ends early */
 	uint64_t only, only_nested;	/* SIM_NEVER: all; 0 of only_nested: none */
 };
 

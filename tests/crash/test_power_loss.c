@@ -70,7 +70,7 @@ static void the_script_survives_every_crash(void **state)
 	static const struct sim_kind kind = { "script", 3, SDE_SYNC_DEFAULT, 0, 1, 60, false };
 
 	(void)state;
-	runs(&kind, 20);
+	runs(&kind, 15);
 }
 
 static void the_script_survives_every_crash_in_format_2(void **state)
@@ -78,7 +78,7 @@ static void the_script_survives_every_crash_in_format_2(void **state)
 	static const struct sim_kind kind = { "script2", 2, SDE_SYNC_DEFAULT, 0, 1, 60, false };
 
 	(void)state;
-	runs(&kind, 12);
+	runs(&kind, 8);
 }
 
 static void a_long_random_life_survives_every_crash(void **state)
@@ -86,7 +86,7 @@ static void a_long_random_life_survives_every_crash(void **state)
 	static const struct sim_kind kind = { "random", 3, SDE_SYNC_DEFAULT, 60, 6, 60, false };
 
 	(void)state;
-	runs(&kind, 24);
+	runs(&kind, 30);
 }
 
 static void a_long_random_life_survives_every_crash_in_format_2(void **state)
@@ -94,7 +94,7 @@ static void a_long_random_life_survives_every_crash_in_format_2(void **state)
 	static const struct sim_kind kind = { "random2", 2, SDE_SYNC_DEFAULT, 60, 6, 60, false };
 
 	(void)state;
-	runs(&kind, 12);
+	runs(&kind, 15);
 }
 
 static void a_recovery_that_is_crashed_is_recovered_again(void **state)
@@ -154,8 +154,8 @@ int main(void)
 	failed = cmocka_run_group_tests(tests, NULL, NULL);
 	printf("# seed %" PRIu64 ", %" PRIu64 " runs, %" PRIu64 " events, %" PRIu64 " states (%" PRIu64
 	       " in a recovery), %" PRIu64 " recoveries, %" PRIu64 " read while running, %" PRIu64
-	       " failed syncs, %" PRIu64 " crashes gone on from, %.1f s\n", first_seed, t->runs,
-	       t->events, t->states, t->nested, t->resumed, t->live, t->faults, t->crashes,
+	       " failed syncs, %" PRIu64 " crashes gone on from, %" PRIu64 " exported, %.1f s\n",
+	       first_seed, t->runs, t->events, t->states, t->nested, t->resumed, t->live, t->faults, t->crashes, t->exported,
 	       now() - start);
 	for (int i = 0; i < SIM_LOSSES; i++)
 		printf("# %s: %" PRIu64 "\n", sim_loss_name[i], t->by_loss[i]);
