@@ -7,8 +7,8 @@
  * Environment: SDE_TEST_SEED is the first run's seed, SDE_TEST_STATES the number of
  * states for all tests together (100,000; a tenth of it with a sanitizer; 2,000,000
  * with SDE_TEST_LONG). SDE_TEST_STATE, with the seed, repeats the one state that a
- * failure names; SDE_TEST_EXPORT writes some of the states to that directory, see
- * sim_examine.h.
+ * failure names ("random:367"), or, without a number, runs one kind of runs only
+ * ("random:"). SDE_TEST_EXPORT writes some states to a directory: see sim_sample.h.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -47,11 +47,12 @@ static double now(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Runs of one kind until it has its share, in percent, of the states. */
+/* Runs of one kind until it has its share, in percent, of the states: all, if wanted. */
 static void runs(const struct sim_kind *kind, unsigned percent)
 {
-	const uint64_t share = all_states * percent / 100, before = sim_totals.states;
 	const char *wanted = getenv("SDE_TEST_STATE");
+	const uint64_t share = wanted ? all_states : all_states * percent / 100;
+	const uint64_t before = sim_totals.states;
 	const double start = now();
 	uint64_t seed = first_seed;
 
@@ -70,7 +71,7 @@ static void the_script_survives_every_crash(void **state)
 	static const struct sim_kind kind = { "script", 3, SDE_SYNC_DEFAULT, 0, 1, 60, false };
 
 	(void)state;
-	runs(&kind, 15);
+	runs(&kind, 12);
 }
 
 static void the_script_survives_every_crash_in_format_2(void **state)
@@ -94,7 +95,18 @@ static void a_long_random_life_survives_every_crash_in_format_2(void **state)
 	static const struct sim_kind kind = { "random2", 2, SDE_SYNC_DEFAULT, 60, 6, 60, false };
 
 	(void)state;
-	runs(&kind, 15);
+	runs(&kind, 12);
+}
+
+/* Of a life's first moments there is only one each: many short lives. */
+static void a_store_that_has_just_been_made_survives_every_crash(void **state)
+{
+	static const struct sim_kind kind = { "short", 3, SDE_SYNC_DEFAULT, 2, 1, 60, false };
+	static const struct sim_kind kind_2 = { "short2", 2, SDE_SYNC_DEFAULT, 2, 1, 60, false };
+
+	(void)state;
+	runs(&kind, 4);
+	runs(&kind_2, 2);
 }
 
 static void a_recovery_that_is_crashed_is_recovered_again(void **state)
@@ -141,6 +153,7 @@ int main(void)
 		cmocka_unit_test(the_script_survives_every_crash_in_format_2),
 		cmocka_unit_test(a_long_random_life_survives_every_crash),
 		cmocka_unit_test(a_long_random_life_survives_every_crash_in_format_2),
+		cmocka_unit_test(a_store_that_has_just_been_made_survives_every_crash),
 		cmocka_unit_test(a_recovery_that_is_crashed_is_recovered_again),
 		cmocka_unit_test(a_failed_sync_costs_nothing_that_returned),
 		cmocka_unit_test(sync_none_survives_every_kill_and_no_power_loss_breaks_it),
