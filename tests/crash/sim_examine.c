@@ -267,7 +267,8 @@ static void examine_recovery(struct patient *p, uint64_t seen)
 	p->power = false;
 	if (sim_below(&p->dice, 2))
 		check_values(p, storage, count, "recovered");
-	if (sim_below(&p->dice, 8) == 0)
+	/* there is only one creation in a life */
+	if (sim_below(&p->dice, p->run->creating ? 2 : 8) == 0)
 		recover_twice(p, count);
 	if (sim_below(&p->dice, 4)) {
 		abandon(p->sim, storage);
