@@ -259,6 +259,9 @@ static void resume(struct sim_run *run)
 	    !sim_store_allows(&run->store, false, info.committed))
 		run_fail(run, "resume finds %" PRIu64 " snapshots", info.committed);
 	sim_store_settle(&run->store, info.committed);
+	/* who read a dead run's ring before it failed to be synced saw what is now lost */
+	if (run->view && run->viewed > info.committed)
+		drop_view(run);
 	note_info(run);
 }
 
