@@ -288,16 +288,18 @@ static void examine_recovery(struct patient *p, uint64_t seen)
 static void examine_damaged(struct patient *p)
 {
 	const uint64_t chunks = (p->store.high + p->store.chunk_size - 1) / p->store.chunk_size;
+	/* one of those whose slots may have been used again just now */
+	const uint64_t back = sim_below(&p->dice, chunks < 4 ? chunks + 1 : 4);
 	struct sim_store *s = &p->store;
 	struct sim *sim = p->sim;
 	struct sde_storage *storage;
 	struct sde_error why = { 0 };
 	char path[64];
 
-	if (!chunks)
+	if (back >= chunks)
 		return;
 	snprintf(path, sizeof(path), s->zarr_format == 3 ? SIM_PATH "/data/c/0/0/%" PRIu64 :
-		 SIM_PATH "/data/.side/%" PRIu64, sim_below(&p->dice, chunks));
+		 SIM_PATH "/data/.side/%" PRIu64, chunks - 1 - back);
 	p->sim = sim_crash(sim, p->power ? SIM_EVERYTHING : SIM_KILLED, p->dice);
 	/* the second boot is the first one after the loss, for the ring */
 	p->sim->boot = sim->boot;
@@ -378,7 +380,7 @@ static void examine(struct patient *p)
 		check_and_sample(p, least, p->store.high, "before recovery");
 		if (sim_below(&p->dice, 2))
 			seen = check_view(p, "before recovery");
-		if (sim_below(&p->dice, 12) == 0)
+		if (sim_below(&p->dice, p->power ? 4 : 12) == 0)
 			examine_damaged(p);
 		examine_recovery(p, seen);
 	}

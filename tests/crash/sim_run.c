@@ -38,8 +38,9 @@ _Noreturn void sim_fail(const struct sim_place *place, const char *format, ...)
 	if (place->nested_call)
 		print_message("; then its recovery at %s: %s", place->nested_call,
 			      place->nested_loss);
-	print_message("\n# again: SDE_TEST_SEED=%" PRIu64 " SDE_TEST_STATE=%s:%" PRIu64 "%s build/tests/crash/test_power_loss\n",
-		      place->seed, place->kind->name, place->state, where);
+	print_message("\n# again: SDE_TEST_SEED=%" PRIu64 " SDE_TEST_STATE=%s:%" PRIu64 "%s "
+		      "build/tests/crash/test_power_loss\n", place->seed, place->kind->name,
+		      place->state, where);
 	fail_msg("%s", why);
 	abort();	/* not reached: cmocka does not say so */
 }

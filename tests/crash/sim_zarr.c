@@ -122,7 +122,7 @@ static const char *read_document(const struct sim *sim, const char *path, const 
 
 uint64_t sim_zarr_id(const struct sim *sim, const char *path)
 {
-	struct document document;
+	struct document document = { 0 };
 
 	if (!read_document(sim, path, "zarr.json", &document) ||
 	    !read_document(sim, path, ".zattrs", &document))

@@ -168,7 +168,8 @@ int main(void)
 	printf("# seed %" PRIu64 ", %" PRIu64 " runs, %" PRIu64 " events, %" PRIu64 " states (%" PRIu64
 	       " in a recovery), %" PRIu64 " recoveries, %" PRIu64 " read while running, %" PRIu64
 	       " failed syncs, %" PRIu64 " crashes gone on from, %" PRIu64 " exported, %.1f s\n",
-	       first_seed, t->runs, t->events, t->states, t->nested, t->resumed, t->live, t->faults, t->crashes, t->exported,
+	       first_seed, t->runs, t->events, t->states, t->nested, t->resumed, t->live,
+	       t->faults, t->crashes, t->exported,
 	       now() - start);
 	for (int i = 0; i < SIM_LOSSES; i++)
 		printf("# %s: %" PRIu64 "\n", sim_loss_name[i], t->by_loss[i]);
