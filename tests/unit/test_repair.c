@@ -251,7 +251,7 @@ static void what_a_dead_writer_left_is_published(void **state)
 	(void)state;
 	for (unsigned format = 2; format <= 3; format++)
 		for (uint64_t saved = 0; saved <= 10; saved += 5)
-			for (uint64_t last = saved; last <= 22; last += 1 + saved / 3) {
+			for (uint64_t last = saved; last <= 22; last += 2 + saved / 3) {
 				uint64_t published;
 
 				live(&twin, format, saved, last, false);
@@ -430,12 +430,14 @@ struct death {
 	unsigned long at, calls;
 };
 
+/* At call number `at`; 0: when the new store is to get its name, the old one aside. */
 static void die_at(void *ctx, const char *call, const char *name)
 {
 	struct death *death = ctx;
+	const size_t n = strlen(name);
 
-	(void)call, (void)name;
-	if (++death->calls == death->at)
+	if (++death->calls == death->at ||
+	    (!death->at && !strcmp(call, "rename_at") && n > 4 && !strcmp(name + n - 4, ".new")))
 		_exit(77);
 }
 
@@ -486,11 +488,11 @@ static void a_create_killed_anywhere_leaves_nothing_after_repair(void **state)
 
 	(void)state;
 	for (int existed = 0; existed <= 2; existed++) {
-		/* a name is given back in one moment only */
-		const unsigned long stride = existed == 2 ? 1 : stride_of(4);
+		const unsigned long stride = stride_of(8);
 		bool killed = true;
 
-		for (unsigned long n = 1; killed; n += stride) {
+		/* 0: a name is given back in one moment only */
+		for (unsigned long n = existed != 2; killed; n += n ? stride : 1) {
 			struct sde_error error;
 			struct told told;
 			struct twin twin = { .count = 0 };
@@ -827,7 +829,7 @@ static void a_repair_killed_anywhere_is_done_by_the_next(void **state)
 	for (unsigned format = 2; format <= 3; format++) {
 		bool killed = true;
 
-		for (unsigned long at = format - 1; killed; at += stride_of(3), n++) {
+		for (unsigned long at = format - 1; killed; at += stride_of(13), n++) {
 			struct sde_error error;
 			struct told told;
 			struct twin twin;
@@ -852,7 +854,7 @@ static void a_repair_that_fails_anywhere_loses_nothing(void **state)
 	for (int for_good = 0; for_good < 2; for_good++) {
 		bool fired = true;
 
-		for (unsigned long at = 1 + (unsigned)for_good; fired; at += stride_of(3), n++) {
+		for (unsigned long at = 1 + (unsigned)for_good; fired; at += stride_of(13), n++) {
 			struct sde_error error = { 0 };
 			struct fault_io fault;
 			struct told told;
