@@ -125,7 +125,9 @@ static int list(void *ctx, int dir, int (*entry)(void *, const char *), void *en
 	int fd, ret = 0;
 
 	(void)ctx;
-	fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	do {
+		fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	} while (fd < 0 && errno == EINTR);
 	if (fd < 0)
 		return -errno;
 	stream = fdopendir(fd);
