@@ -648,7 +648,8 @@ struct sde_storage_info {
 	/* numbers of snapshots, each at most the one before, except that a
 	 * published partial chunk may be ahead of sealed */
 	uint64_t committed;		/* M: stored */
-	uint64_t synced;		/* on the device */
+	uint64_t synced;		/* on the device; to a reader of a running store: as
+					 * its writer notes it, a moment early */
 	uint64_t sealed;		/* in complete chunk files */
 	uint64_t published;		/* what a Zarr reader sees */
 	uint64_t epoch;			/* how often the store was truncated */

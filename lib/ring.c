@@ -46,6 +46,30 @@ static int sync_header(struct sde__ring *ring, struct sde_error *error)
 	return sde__ring_file_sync(&ring->header, 0, SDE__RING_HEADER_SIZE, error);
 }
 
+uint64_t sde__ring_synced(const struct sde__ring *ring)
+{
+	return __atomic_load_n(&ring->synced, __ATOMIC_ACQUIRE);
+}
+
+static void acknowledge(struct sde__ring *ring, uint64_t synced)
+{
+	__atomic_store_n(&ring->synced, synced, __ATOMIC_RELEASE);
+}
+
+/* The slots below `upto` are on the device: the header says so, too, and then we do. */
+static int set_synced(struct sde__ring *ring, uint64_t upto, struct sde_error *error)
+{
+	int ret = set(ring, SDE__RING_SYNCED, upto, error);
+
+	if (sde__planted("synced-told-early"))
+		acknowledge(ring, upto);
+	if (!ret && !sde__planted("snapshot-counter-not-synced"))
+		ret = sync_header(ring, error);
+	if (!ret)
+		acknowledge(ring, upto);
+	return ret;
+}
+
 int sde__ring_remove_files(const struct sde__io *io, int dir, bool durable,
 			   struct sde_error *error)
 {
@@ -247,7 +271,10 @@ int sde__ring_enact(struct sde__ring *ring, uint64_t base, uint64_t committed, u
 				    SDE__RING_HEADER_NAME);
 	if (!ret && durable)
 		ret = io->sync(io->ctx, ring->dir);
-	return ret ? sde__fail_why(error, ret, "cannot put 'data/.ring/header' in place") : 0;
+	if (ret)
+		return sde__fail_why(error, ret, "cannot put 'data/.ring/header' in place");
+	acknowledge(ring, durable ? committed : 0);
+	return 0;
 }
 
 int sde__ring_claim(struct sde__ring *ring, uint64_t index, struct sde_error *error)
@@ -292,16 +319,22 @@ int sde__ring_commit(struct sde__ring *ring, uint64_t index, struct sde_error *e
 	return ret ? ret : set_committed(ring, index, error);
 }
 
+/* What is sealed is durable elsewhere, and its slots may be in use again. */
+static uint64_t first_to_sync(const struct sde__ring *ring)
+{
+	const uint64_t synced = sde__ring_synced(ring);
+	const uint64_t sealed = sde__ring_get(ring, SDE__RING_SEALED);
+
+	return synced < sealed ? sealed : synced;
+}
+
 int sde__ring_sync(struct sde__ring *ring, uint64_t upto, struct sde_error *error)
 {
 	uint64_t from;
 	int ret = 0;
 
 	pthread_mutex_lock(&ring->sync_lock);
-	from = sde__ring_get(ring, SDE__RING_SYNCED);
-	/* what is sealed is durable elsewhere, and its slots may be in use again */
-	if (from < sde__ring_get(ring, SDE__RING_SEALED))
-		from = sde__ring_get(ring, SDE__RING_SEALED);
+	from = first_to_sync(ring);
 	if (from < upto && sde__planted("synced-before-msync"))
 		set(ring, SDE__RING_SYNCED, upto, error);
 	if (from < upto) {
@@ -309,9 +342,7 @@ int sde__ring_sync(struct sde__ring *ring, uint64_t upto, struct sde_error *erro
 		if (ret && sde__planted("msync-error-swallowed"))
 			ret = 0;
 		if (!ret)
-			ret = set(ring, SDE__RING_SYNCED, upto, error);
-		if (!ret)
-			ret = sync_header(ring, error);
+			ret = set_synced(ring, upto, error);
 	}
 	pthread_mutex_unlock(&ring->sync_lock);
 	return ret;
@@ -319,23 +350,18 @@ int sde__ring_sync(struct sde__ring *ring, uint64_t upto, struct sde_error *erro
 
 int sde__ring_commit_synced(struct sde__ring *ring, uint64_t index, struct sde_error *error)
 {
-	uint64_t synced;
+	uint64_t from;
 	int ret;
 
 	pthread_mutex_lock(&ring->sync_lock);
-	synced = sde__ring_get(ring, SDE__RING_SYNCED);
-	/* what is sealed is durable elsewhere */
-	if (synced < sde__ring_get(ring, SDE__RING_SEALED))
-		synced = sde__ring_get(ring, SDE__RING_SEALED);
+	from = first_to_sync(ring);
 	ret = put_slots(ring, index, index + 1, error);
 	if (!ret)
-		ret = sync_slots(ring, synced < index ? synced : index, index + 1, error);
+		ret = sync_slots(ring, from < index ? from : index, index + 1, error);
 	if (!ret)
 		ret = set_committed(ring, index, error);
 	if (!ret)
-		ret = set(ring, SDE__RING_SYNCED, index + 1, error);
-	if (!ret && !sde__planted("snapshot-counter-not-synced"))
-		ret = sync_header(ring, error);
+		ret = set_synced(ring, index + 1, error);
 	pthread_mutex_unlock(&ring->sync_lock);
 	return ret;
 }
@@ -359,6 +385,7 @@ int sde__ring_suspend(struct sde__ring *ring, bool durable, struct sde_error *er
 {
 	const int ret = set(ring, SDE__RING_EPOCH, SDE__RING_EPOCH_NONE, error);
 
+	acknowledge(ring, 0);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return !ret && durable ? sync_header(ring, error) : ret;
 }
@@ -380,7 +407,11 @@ int sde__ring_restart(struct sde__ring *ring, uint64_t base, uint64_t committed,
 		ret = sync_header(ring, error);
 	if (!ret)
 		ret = set(ring, SDE__RING_EPOCH, epoch, error);
-	return !ret && durable ? sync_header(ring, error) : ret;
+	if (!ret && durable)
+		ret = sync_header(ring, error);
+	if (!ret && durable)
+		acknowledge(ring, committed);
+	return ret;
 }
 
 void sde__ring_free(struct sde__ring *ring)

@@ -40,6 +40,8 @@ struct sde__ring {
 	uint64_t counter[SDE__RING_COUNTERS]; /* atomic; as they were last set, for
 				this process, which need not ask the file */
 	bool doubtful;			/* a commit failed, and may be in the file */
+	uint64_t synced;		/* atomic: slots below it are on the device, and a
+				header that says so; the counter runs ahead of it */
 	pthread_mutex_t sync_lock;	/* held by who may raise synced */
 };
 
@@ -72,6 +74,12 @@ int sde__ring_enact(struct sde__ring *ring, uint64_t base, uint64_t committed,
 unsigned char *sde__ring_slot(const struct sde__ring *ring, uint64_t index);
 
 uint64_t sde__ring_get(const struct sde__ring *ring, enum sde__ring_counter counter);
+
+/*
+ * Up to where a power loss now would leave the ring's snapshots. The counter in the
+ * file says so a moment before its page is on the device, or in vain.
+ */
+uint64_t sde__ring_synced(const struct sde__ring *ring);
 
 /*
  * Storing, by the producer. None of these can fail in a mapped ring without a

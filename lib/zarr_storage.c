@@ -304,7 +304,7 @@ static int zarr_info(void *self, struct sde_storage_info *info, struct sde_error
 	sde__publisher_counts(z->publisher, &counts);
 	info->published = counts.published;
 	info->sealed = sde__ring_get(z->ring, SDE__RING_SEALED);
-	info->synced = sde__ring_get(z->ring, SDE__RING_SYNCED);
+	info->synced = sde__ring_synced(z->ring);
 	info->committed = sde__ring_get(z->ring, SDE__RING_COMMITTED);
 	/* a durable chunk file is as good as a synced slot */
 	if (sde__zarr_is_durable(z) && info->synced < info->sealed)

@@ -439,9 +439,48 @@ static void a_failed_sync_does_not_raise_synced(void **state)
 	assert_int_equal(sde__ring_sync(ring, 6, NULL), -EIO);
 	fault_io_arm(&fault, 3, EIO, false);	/* the header */
 	assert_int_equal(sde__ring_sync(ring, 6, NULL), -EIO);
+	assert_int_equal(sde__ring_synced(ring), 0);
 	/* the lock is free: this would wait for ever */
 	fault_io_arm(&fault, 0, 0, false);
 	assert_int_equal(sde__ring_sync(ring, 6, NULL), 0);
+	/* a counter that is set, and not on the device, is not taken for synced */
+	assert_int_equal(fault_io_count(&fault, sync_call(), "header.tmp"), 1);
+	assert_int_equal(sde__ring_synced(ring), 6);
+	sde__ring_free(ring);
+}
+
+/* What info tells is acted on at once, perhaps by another thread. */
+static void look_at_synced(void *ctx, const char *call, const char *name)
+{
+	struct sde__ring *ring = *(struct sde__ring **)ctx;
+
+	(void)call;
+	(void)name;
+	assert_true(sde__ring_synced(ring) < 6);
+}
+
+static void synced_is_told_after_the_header_is_on_the_device(void **state)
+{
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, 5);
+	assert_int_equal(sde__ring_sync(ring, 3, NULL), 0);
+	assert_int_equal(sde__ring_synced(ring), 3);
+	fault.before = look_at_synced;
+	fault.before_ctx = &ring;
+	assert_int_equal(sde__ring_claim(ring, 5, NULL), 0);
+	assert_int_equal(sde__ring_commit_synced(ring, 5, NULL), 0);
+	assert_int_equal(sde__ring_synced(ring), 6);
+	fault.before = NULL;
+	assert_int_equal(sde__ring_suspend(ring, true, NULL), 0);
+	assert_int_equal(sde__ring_synced(ring), 0);
+	fault.before = look_at_synced;
+	assert_int_equal(sde__ring_restart(ring, 0, 6, 1, true, NULL), 0);
+	fault.before = NULL;
+	assert_int_equal(sde__ring_synced(ring), 6);
 	sde__ring_free(ring);
 }
 
@@ -1148,6 +1187,7 @@ int main(void)
 		SCRATCH_TEST(claimed_is_raised_before_and_committed_after),
 		SCRATCH_TEST(sync_covers_exactly_what_is_not_synced_yet),
 		SCRATCH_TEST(a_failed_sync_does_not_raise_synced),
+		SCRATCH_TEST(synced_is_told_after_the_header_is_on_the_device),
 		SCRATCH_TEST(a_failed_sync_makes_its_slots_dirty_again),
 		SCRATCH_TEST(sync_leaves_sealed_slots_alone),
 		SCRATCH_TEST(seal_puts_the_counter_on_the_device),
