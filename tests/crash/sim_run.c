@@ -514,14 +514,17 @@ static void truncate_to(struct sim_run *run, uint64_t snapshots)
 	if (ret && !run->sim->failed)
 		run_fail(run, "truncate: %s", sentence(run->storage));
 	if (ret) {
-		/* half done: only opening it anew sorts that out */
+		/* half done: closing goes on with it, or opening it anew sorts it out */
 		sim_totals.faults++;
 		run->publisher = NULL;
 		ret = sde_storage_close(run->storage);
 		run->storage = NULL;
 		run->sim->failed = false;
+		/* all that there was, or what was asked for: resume tells */
+		if (!ret && s->durable)
+			s->acknowledged = s->returned;
 		if (!ret)
-			sim_store_settle(s, s->returned);
+			s->published = s->returned;
 		resume(run);
 		return;
 	}

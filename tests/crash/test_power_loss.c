@@ -121,11 +121,6 @@ static void a_recovery_that_is_crashed_is_recovered_again(void **state)
 
 static void a_failed_sync_costs_nothing_that_returned(void **state)
 {
-	/* open: SDE_TEST_SEED=1 SDE_TEST_STATE=faults2:2211, and the oracle or the ring is wrong */
-	if (!getenv("SDE_TEST_LONG") && !getenv("SDE_TEST_STATE")) {
-		printf("state faults2:2211 of seed 1 is not explained yet; SDE_TEST_LONG=1 runs it\n");
-		skip();
-	}
 	static const struct sim_kind kind = { "faults", 3, SDE_SYNC_DEFAULT, 60, 6, 100, true };
 	static const struct sim_kind kind_2 = { "faults2", 2, SDE_SYNC_DEFAULT, 60, 6, 100, true };
 
