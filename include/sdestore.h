@@ -37,7 +37,7 @@
  *
  * THREADS. store, reserve, commit, set_state, state, last, save, sync, truncate and
  * close belong to one thread at a time (any thread, but not two at once). info,
- * error, values, iterations, attributes, time_units, verify and every sde_array_
+ * error, values, iterations, arrays, refresh, attributes, time_units, verify and every sde_array_
  * call may be made from any thread at any time, with one exception: close ends the storage, not the
  * arrays taken from it. Worker threads of the library block all signals.
  * A storage does not survive fork(): only the parent may go on using it.
@@ -333,9 +333,16 @@ struct sde_open_options {
 	sde_log_function *log;
 	void *log_ctx;
 	enum sde_hole on_hole;	/* Zarr stores only */
+	/* memory for decoded inner chunks that all handles of the storage share;
+	 * 0: each handle keeps the chunk it read last. Of a Zarr store. -ENOMEM
+	 * if not even one inner chunk fits */
+	size_t cache_bytes;
+	/* a read of data is split over inner chunks by this many threads, at most
+	 * 256; 0 and 1: the caller's alone. Of a Zarr store */
+	unsigned threads;
 };
 #define SDE_OPEN_OPTIONS_INIT \
-	{ sizeof(struct sde_open_options), SDE_RING_DEFAULT, NULL, NULL, SDE_HOLE_DEFAULT }
+	{ sizeof(struct sde_open_options), SDE_RING_DEFAULT, NULL, NULL, SDE_HOLE_DEFAULT, 0, 0 }
 
 /* ------------------------------------------------------------------------
  * Damage
@@ -508,7 +515,8 @@ int sde_numpy_storage_create(struct sde_storage **out,
 /*
  * Open a store read-only: running, crashed or closed. Takes no lock and writes
  * nothing; of a running or crashed store it sees the snapshots that are still
- * in the ring. Its number of snapshots is that of the moment of opening.
+ * in the ring. Its number of snapshots is that of the moment of opening, or of
+ * the last sde_storage_refresh.
  *
  * A regular file is taken as a NumPy .npz with members time, data and perhaps
  * iteration (ours, or PySDE's): a storage of kind "numpy".
@@ -520,6 +528,19 @@ int sde_numpy_storage_create(struct sde_storage **out,
 int sde_storage_open(struct sde_storage **out, const char *path,
 		     const struct sde_open_options *options,
 		     struct sde_error *error);
+
+/*
+ * Look again: handles taken from now on, info and state, see what the store has
+ * now. Handles taken before stay as they are. Between two calls all handles of a
+ * storage opened read-only have the same M. It may become smaller: after a
+ * truncate, when older handles give SDE_E_STALE, those taken after a refresh are
+ * good. On a storage that is open for storing, of the NumPy backend or of a file
+ * there is nothing to do, and it returns 0. Any thread.
+ *
+ * SDE_E_STALE if the store was removed, or replaced by another one: open it again.
+ * Else as sde_storage_open. On failure everything stays as it was.
+ */
+int sde_storage_refresh(struct sde_storage *storage);
 
 /*
  * Keep the snapshot `data` (d_X x N numbers of the ensemble's dtype, in the
@@ -617,6 +638,14 @@ int sde_storage_values(struct sde_storage *storage, struct sde_array **time,
 
 /* The iteration numbers as given to store: (M,) int64. Otherwise like values. */
 int sde_storage_iterations(struct sde_storage *storage, struct sde_array **iteration);
+
+/*
+ * All three at once, of one M, also while another thread stores: on a storage that
+ * is open for storing a second call may already see more. Each pointer may be NULL.
+ * On failure all are NULL. Otherwise like values and iterations.
+ */
+int sde_storage_arrays(struct sde_storage *storage, struct sde_array **time,
+		       struct sde_array **data, struct sde_array **iteration);
 
 /* What a store on disk is doing. */
 enum sde_storage_state_of {

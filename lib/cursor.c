@@ -132,17 +132,12 @@ int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
  */
 #define INNER_ON_A_WORD 65536
 
-static int need_index(struct sde__cursor *cursor, struct sde_error *error)
+static int need_room(struct sde__cursor *cursor, struct sde_error *error)
 {
 	const struct sde__reader *reader = cursor->reader;
 	const size_t count = (size_t)cursor->file.inner_count;
 	int ret = 0;
 
-	if (!cursor->indexed)
-		ret = sde__shard_reader_index(&cursor->file, error);
-	if (ret)
-		return ret;
-	cursor->indexed = true;
 	if (cursor->have)
 		return 0;
 	if (reader->home.format == 2 && count > INNER_ON_A_WORD)
@@ -158,7 +153,20 @@ static int need_index(struct sde__cursor *cursor, struct sde_error *error)
 	return sde__fail(error, -ENOMEM, "out of memory");
 }
 
-static int decode_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error)
+static int need_index(struct sde__cursor *cursor, struct sde_error *error)
+{
+	int ret;
+
+	if (cursor->indexed)
+		return 0;
+	ret = sde__shard_reader_index(&cursor->file, error);
+	cursor->indexed = !ret;
+	return ret;
+}
+
+/* Inner chunk `inner` of the open file, whose index is read. */
+static int decode_inner(struct sde__cursor *cursor, uint64_t inner, void **raw,
+			struct sde_error *error)
 {
 	int ret;
 
@@ -166,11 +174,21 @@ static int decode_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_e
 	ret = sde__shard_reader_fetch(&cursor->file, inner, error);
 	if (ret)
 		return ret;
-	if (!cursor->inner[inner])
-		cursor->inner[inner] = malloc(sde__inner_bytes(&cursor->file.geometry));
-	if (!cursor->inner[inner])
+	if (!*raw)
+		*raw = malloc(sde__inner_bytes(&cursor->file.geometry));
+	if (!*raw)
 		return sde__fail(error, -ENOMEM, "out of memory");
-	return sde__shard_reader_decode(&cursor->file, inner, cursor->inner[inner], error);
+	return sde__shard_reader_decode(&cursor->file, inner, *raw, error);
+}
+
+/* What looking into the open file gave. One of format 2 may be of a later epoch than
+ * the side table: then that is told. */
+static int found(struct sde__cursor *cursor, int ret, const struct sde_error *why,
+		 struct sde_error *error)
+{
+	if (cursor->reader->home.format == 2 && is_stale(cursor->reader, error))
+		return SDE_E_STALE;
+	return ret ? sde__fail(error, ret, "%s", why->text) : 0;
 }
 
 int sde__cursor_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error)
@@ -182,14 +200,52 @@ int sde__cursor_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_err
 		return 0;
 	ret = need_index(cursor, &why);
 	if (!ret)
-		ret = decode_inner(cursor, inner, &why);
-	/* a file of its own may be of a later epoch than the side table */
-	if (cursor->reader->home.format == 2 && is_stale(cursor->reader, error))
-		return SDE_E_STALE;
-	if (ret)
-		return sde__fail(error, ret, "%s", why.text);
-	cursor->have[inner] = true;
-	return 0;
+		ret = need_room(cursor, &why);
+	if (!ret)
+		ret = decode_inner(cursor, inner, &cursor->inner[inner], &why);
+	ret = found(cursor, ret, &why, error);
+	if (!ret)
+		cursor->have[inner] = true;
+	return ret;
+}
+
+/* The same without keeping it. */
+static int decode_into(struct sde__cursor *cursor, uint64_t inner, void **raw,
+		       struct sde_error *error)
+{
+	struct sde_error why = { 0 };
+	int ret;
+
+	ret = need_index(cursor, &why);
+	if (!ret)
+		ret = decode_inner(cursor, inner, raw, &why);
+	return found(cursor, ret, &why, error);
+}
+
+/* The same in the storage's cache, to be given back. */
+static int hold_inner(struct sde__cursor *cursor, uint64_t inner, struct sde__chunk_block **out,
+		      struct sde_error *error)
+{
+	struct sde__chunk_cache *cache = cursor->reader->cache;
+	const struct sde__chunk_key key = {
+		cursor->file.index, inner, cursor->file.side.epoch, cursor->file.side.count,
+	};
+	struct sde__chunk_block *block = sde__chunk_cache_find(cache, &key);
+	int ret;
+
+	*out = block;
+	if (block)
+		return 0;
+	block = sde__chunk_cache_take(cache);
+	if (!block)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	ret = decode_into(cursor, inner, &block->raw, error);
+	if (!ret)
+		sde__chunk_cache_put(cache, block, &key);
+	else
+		sde__chunk_cache_release(cache, block);
+	*out = ret ? NULL : block;
+	return ret;
 }
 
 int sde__cursor_side(struct sde__cursor *cursor, struct sde_error *error)
@@ -243,7 +299,7 @@ static uint64_t last_of(const struct part *part)
 
 /* Copy what of the part lies in one decoded inner chunk. */
 static void copy_inner(const struct sde__cursor *cursor, const struct part *part, uint64_t inner,
-		       uint64_t from, uint64_t count)
+		       const unsigned char *source, uint64_t from, uint64_t count)
 {
 	const struct sde__geometry *g = &cursor->file.geometry;
 	const struct sde__range *r = part->range;
@@ -251,7 +307,6 @@ static void copy_inner(const struct sde__cursor *cursor, const struct part *part
 	const int64_t row = (int64_t)(g->chunk_size * item);
 	const int64_t plane = row * (int64_t)g->inner_width;
 	const uint64_t trajectory = r[1].start + from * r[1].step - inner * g->inner_width;
-	const unsigned char *source = cursor->inner[inner];
 	const uint64_t counts[3] = { r[0].count, count, part->count };
 	const int64_t strides[3] = { plane * (int64_t)r[0].step, row * (int64_t)r[1].step,
 				     (int64_t)(item * r[2].step) };
@@ -371,12 +426,16 @@ static void fill_part(const struct sde__cursor *cursor, const struct part *part,
 static int inner_part(struct sde__cursor *cursor, const struct part *part, uint64_t inner,
 		      uint64_t from, uint64_t count, struct sde_error *error)
 {
+	struct sde__chunk_cache *cache = cursor->reader->cache;
+	struct sde__chunk_block *block = NULL;
 	struct sde_error why = { 0 };
 	int ret;
 
-	ret = sde__cursor_inner(cursor, inner, &why);
+	ret = cache ? hold_inner(cursor, inner, &block, &why) : sde__cursor_inner(cursor, inner, &why);
 	if (!ret) {
-		copy_inner(cursor, part, inner, from, count);
+		copy_inner(cursor, part, inner, block ? block->raw : cursor->inner[inner], from, count);
+		if (block)
+			sde__chunk_cache_release(cache, block);
 		return 0;
 	}
 	if (sde__is_damage(ret))
@@ -566,6 +625,14 @@ int sde__reader_slots(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 		ret = slot_from_ring(cursor, chunk * size + i, layout, slots + i * layout->slot_size,
 				     error);
 	return ret;
+}
+
+int sde__reader_inner(struct sde__cursor *cursor, uint64_t chunk, uint64_t count, uint64_t inner,
+		      void **raw, struct sde_error *error)
+{
+	const int ret = sde__cursor_open(cursor, chunk, count, error);
+
+	return ret ? ret : decode_into(cursor, inner, raw, error);
 }
 
 int sde__reader_verify(struct sde__cursor *cursor, uint64_t chunk, struct sde_error *error)

@@ -5,6 +5,9 @@
 #endif
 #include "dataset.h"
 
+#include "crew.h"
+#include "cuts.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -39,12 +42,78 @@ static int read_with(struct sde__cursor *cursor, enum sde__dataset which,
 	}
 }
 
+/* ------------------------------------------------------------------------
+ * Reading by several threads: each with a cursor of its own
+ */
+
+struct shared_read {
+	struct dataset *dataset;
+	struct sde__cuts cuts;
+	unsigned char *out;
+	const int64_t *strides;
+};
+
+static int begin_piece(void *ctx, unsigned thread, void **own, struct sde_error *error)
+{
+	const struct shared_read *shared = ctx;
+	struct sde__cursor *cursor = malloc(sizeof(*cursor));
+
+	(void)thread;
+	if (!cursor)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	sde__cursor_init(cursor, shared->dataset->reader);
+	/* any thread may note holes there */
+	cursor->holes = &shared->dataset->holes;
+	*own = cursor;
+	return 0;
+}
+
+static int read_piece(void *ctx, void *own, uint64_t job, struct sde_error *error)
+{
+	const struct shared_read *shared = ctx;
+	unsigned char *out = shared->out;
+	struct sde__cut piece;
+
+	if (!sde__cuts_piece(&shared->cuts, job, &piece))
+		return 0;
+	for (int i = 0; i < 3; i++)
+		out += (int64_t)piece.at[i] * shared->strides[i];
+	return sde__reader_data(own, piece.range, out, shared->strides, error);
+}
+
+static void end_piece(void *ctx, void *own)
+{
+	(void)ctx;
+	sde__cursor_free(own);
+	free(own);
+}
+
+/* 1: it is not worth while. */
+static int read_shared(struct dataset *dataset, const struct sde__range *range, void *out,
+		       const int64_t *strides, struct sde_error *error)
+{
+	const struct sde__reader *reader = dataset->reader;
+	struct shared_read shared = { .dataset = dataset, .out = out, .strides = strides };
+	const struct sde__crew crew = { begin_piece, read_piece, end_piece, &shared };
+
+	if (reader->threads < 2 || dataset->which != SDE__DATASET_DATA)
+		return 1;
+	sde__cuts_make(&shared.cuts, &reader->metadata.geometry, range, reader->filed, false);
+	if (shared.cuts.count < 2)
+		return 1;
+	return sde__crew_run(&crew, reader->threads, shared.cuts.count, error);
+}
+
 static int dataset_read(void *self, const struct sde__range *range, void *out,
 			const int64_t *strides, struct sde_error *error)
 {
 	struct dataset *dataset = self;
 	struct sde__cursor own;
 	int ret;
+
+	ret = read_shared(dataset, range, out, strides, error);
+	if (ret <= 0)
+		return ret;
 
 	if (!pthread_mutex_trylock(&dataset->lock)) {
 		ret = read_with(&dataset->cursor, dataset->which, range, out, strides, error);

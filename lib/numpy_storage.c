@@ -136,8 +136,9 @@ static int wrap(struct memory *memory, struct sde_array **out, const void *base,
 	return ret ? sde__fail_why(error, ret, "no array handle") : 0;
 }
 
-static int numpy_values(void *self, struct sde_array **time, struct sde_array **data,
-			struct sde_error *error)
+/* Of one count; what was taken before a failure is the base's to close. */
+static int numpy_arrays(void *self, struct sde_array **time, struct sde_array **data,
+			struct sde_array **iteration, struct sde_error *error)
 {
 	struct numpy *np = self;
 	const int64_t item = (int64_t)sde__dtype_size(np->ensemble.dtype);
@@ -156,35 +157,31 @@ static int numpy_values(void *self, struct sde_array **time, struct sde_array **
 	if (!ret && data) {
 		ret = wrap(memory, data, memory->data.base, np->ensemble.dtype, 3, shape, strides,
 			   error);
-		if (ret && time) {
-			sde_array_close(*time);
-			*time = NULL;
-		}
 	}
+	if (!ret && iteration)
+		ret = wrap(memory, iteration, memory->iteration.base, SDE_INT64, 1, &shape[2],
+			   &eight, error);
 	/* ours is the last of two references at most: wrap has given back its own
 	 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 	memory_unref(memory);
 	return ret;
 }
 
+static int numpy_values(void *self, struct sde_array **time, struct sde_array **data,
+			struct sde_error *error)
+{
+	const int ret = numpy_arrays(self, time, data, NULL, error);
+
+	if (ret && time) {
+		sde_array_close(*time);
+		*time = NULL;
+	}
+	return ret;
+}
+
 static int numpy_iterations(void *self, struct sde_array **iteration, struct sde_error *error)
 {
-	struct numpy *np = self;
-	const int64_t eight = 8;
-	struct memory *memory;
-	uint64_t count;
-	int ret;
-
-	memory = memory_ref(np, &count);
-	if (!count)
-		ret = sde__fail(error, SDE_E_NO_DATA, "nothing has been stored yet");
-	else
-		ret = wrap(memory, iteration, memory->iteration.base, SDE_INT64, 1, &count, &eight,
-			   error);
-	/* ours is the last of two references at most: wrap has given back its own
-	 * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
-	memory_unref(memory);
-	return ret;
+	return numpy_arrays(self, NULL, NULL, iteration, error);
 }
 
 /* Written through the same handles that a user would take. */
@@ -196,9 +193,7 @@ static int write_file(struct numpy *np, struct sde_error *error)
 
 	options.overwrite = np->options.overwrite || np->saved_here;
 	options.threads = np->options.threads;
-	ret = numpy_values(np, &time, &data, error);
-	if (!ret)
-		ret = numpy_iterations(np, &iteration, error);
+	ret = numpy_arrays(np, &time, &data, &iteration, error);
 	if (!ret)
 		ret = sde__npz_export(np->io, np->path, time, data, iteration, &options, error);
 	sde_array_close(time);
@@ -305,6 +300,7 @@ static const struct sde_backend numpy_backend = {
 	.close = numpy_close,
 	.truncate = numpy_truncate,
 	.iterations = numpy_iterations,
+	.arrays = numpy_arrays,
 	.info = numpy_info,
 };
 

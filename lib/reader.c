@@ -133,6 +133,7 @@ void sde__reader_unref(struct sde__reader *reader)
 	if (!reader || __atomic_sub_fetch(&reader->references, 1, __ATOMIC_ACQ_REL))
 		return;
 	sde__ring_reader_close(reader->ring);
+	sde__chunk_cache_unref(reader->cache);
 	sde__metadata_clear(&reader->metadata);
 	free(reader->root);
 	sde__home_close(&reader->home);

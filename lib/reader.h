@@ -27,6 +27,7 @@
 #ifndef SDE_LIB_READER_H
 #define SDE_LIB_READER_H
 
+#include "chunk_cache.h"
 #include "damage.h"
 #include "documents.h"
 #include "ring_reader.h"
@@ -56,6 +57,8 @@ struct sde__reader {
 					 * ring makes it good */
 	struct sde_error unsynced;	/* why the ring of a dead writer could not be
 					 * synced; only what was so before is believed */
+	unsigned threads;	/* that a read of data may take; 0: the caller's */
+	struct sde__chunk_cache *cache;	/* a reference; NULL: cursors keep what they decoded */
 	unsigned references;	/* atomic */
 	/* the root document, from before `metadata` was read: while it is the same,
 	 * so are they */
@@ -146,6 +149,16 @@ int sde__reader_slots(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 int sde__reader_ring_slot(struct sde__cursor *cursor, uint64_t index,
 			  const struct sde__slot_layout *layout, unsigned char *slot,
 			  struct sde_error *error);
+
+/*
+ * Decode inner chunk `inner` of chunk `chunk`, the first `count` snapshots of which
+ * are in its file, into *raw: memory of the caller, sde__inner_bytes long, or NULL,
+ * and then it is allocated once the file has shown that it may have as many. Damage
+ * is told as it is: neither the ring is asked nor anything filled (sde__reader_data
+ * does).
+ */
+int sde__reader_inner(struct sde__cursor *cursor, uint64_t chunk, uint64_t count, uint64_t inner,
+		      void **raw, struct sde_error *error);
 
 /* Decode every inner chunk and the side table of chunk `chunk`. */
 int sde__reader_verify(struct sde__cursor *cursor, uint64_t chunk, struct sde_error *error);

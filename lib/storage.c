@@ -9,6 +9,7 @@
 #endif
 #include "storage.h"
 
+#include "crew.h"
 #include "geometry.h"
 #include "home.h"
 
@@ -70,6 +71,9 @@ int sde__open_options_take(struct sde_open_options *own, const struct sde_open_o
 	if ((int)own->on_hole < 0 || own->on_hole > SDE_HOLE_NAN)
 		return sde__fail(error, -EINVAL, "option on_hole has no value %d",
 				 (int)own->on_hole);
+	if (own->threads > SDE__CREW_MAX)
+		return sde__fail(error, -EINVAL, "option threads is %u, more than %d", own->threads,
+				 SDE__CREW_MAX);
 	return 0;
 }
 
@@ -436,6 +440,84 @@ int sde_storage_iterations(struct sde_storage *storage, struct sde_array **itera
 	if (!storage->backend.iterations)
 		return unsupported(storage, "iterations");
 	return keep(storage, storage->backend.iterations(storage->self, iteration, &error), &error);
+}
+
+static void close_three(struct sde_array **time, struct sde_array **data,
+			struct sde_array **iteration)
+{
+	struct sde_array **const three[] = { time, data, iteration };
+
+	for (int i = 0; i < 3; i++) {
+		if (!three[i])
+			continue;
+		sde_array_close(*three[i]);
+		*three[i] = NULL;
+	}
+}
+
+/* The M of two handles; the same if one was not asked for. */
+static bool agree(struct sde_array *const *values, unsigned axis, struct sde_array *const *iteration)
+{
+	return !values || !iteration ||
+	       sde_array_shape(*values)[axis] == sde_array_shape(*iteration)[0];
+}
+
+/* Backends that only know the two calls: another thread may store between them. */
+static int take_three(struct sde_storage *storage, struct sde_array **time,
+		      struct sde_array **data, struct sde_array **iteration,
+		      struct sde_error *error)
+{
+	const struct sde_backend *backend = &storage->backend;
+	int ret = 0;
+
+	for (int tries = 0; tries < 100; tries++) {
+		if (time || data)
+			ret = backend->values(storage->self, time, data, error);
+		if (!ret && iteration)
+			ret = backend->iterations(storage->self, iteration, error);
+		if (ret || (agree(time, 0, iteration) && agree(data, 2, iteration)))
+			return ret;
+		close_three(time, data, iteration);
+	}
+	return sde__fail(error, -EAGAIN, "snapshots are stored faster than arrays can be taken");
+}
+
+int sde_storage_arrays(struct sde_storage *storage, struct sde_array **time,
+		       struct sde_array **data, struct sde_array **iteration)
+{
+	struct sde_error error = { 0 };
+	int ret;
+
+	if (!storage)
+		return -EINVAL;
+	if (time)
+		*time = NULL;
+	if (data)
+		*data = NULL;
+	if (iteration)
+		*iteration = NULL;
+	if (!storage->backend.arrays && (time || data) && !storage->backend.values)
+		return unsupported(storage, "values");
+	if (!storage->backend.arrays && iteration && !storage->backend.iterations)
+		return unsupported(storage, "iterations");
+	if (storage->backend.arrays)
+		ret = storage->backend.arrays(storage->self, time, data, iteration, &error);
+	else
+		ret = take_three(storage, time, data, iteration, &error);
+	if (ret)
+		close_three(time, data, iteration);
+	return keep(storage, ret, &error);
+}
+
+int sde_storage_refresh(struct sde_storage *storage)
+{
+	struct sde_error error = { 0 };
+
+	if (!storage)
+		return -EINVAL;
+	if (!storage->backend.refresh)
+		return 0;
+	return keep(storage, storage->backend.refresh(storage->self, &error), &error);
 }
 
 int sde_storage_info(const struct sde_storage *storage, struct sde_storage_info *info)

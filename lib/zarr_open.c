@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A Zarr store opened read-only: sde_storage_open. A backend without store; all
- * it has is a reader.
+ * it has is a reader, which refresh replaces by a newer one.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -13,8 +13,32 @@
 #include "storage.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+struct opened {
+	enum sde_ring ring;
+	struct sde__log log;
+	bool fill;			/* NaN in holes */
+	unsigned threads;
+	struct sde__chunk_cache *cache;	/* NULL: none */
+	char *attributes, *time_units;	/* as they were when it was opened */
+	pthread_mutex_t refreshing;	/* held by the one thread that looks again */
+	pthread_mutex_t lock;		/* guards reader */
+	struct sde__reader *reader;
+};
+
+/* The view of now; the caller's reference. */
+static struct sde__reader *current(struct opened *opened)
+{
+	struct sde__reader *reader;
+
+	pthread_mutex_lock(&opened->lock);
+	reader = sde__reader_ref(opened->reader);
+	pthread_mutex_unlock(&opened->lock);
+	return reader;
+}
 
 static int read_only(struct sde_error *error)
 {
@@ -53,9 +77,9 @@ static int open_truncate(void *self, uint64_t snapshots, struct sde_error *error
 	return read_only(error);
 }
 
-static int open_state(void *self, void *bytes, size_t *n, struct sde_error *error)
+static int reader_state(struct sde__reader *reader, void *bytes, size_t *n,
+			struct sde_error *error)
 {
-	struct sde__reader *reader = self;
 	const size_t room = *n;
 	int ret;
 
@@ -72,9 +96,9 @@ static int open_state(void *self, void *bytes, size_t *n, struct sde_error *erro
 	return ret;
 }
 
-static int open_last(void *self, void *data, int *is_exact, struct sde_error *error)
+static int reader_last(struct sde__reader *reader, void *data, int *is_exact,
+		       struct sde_error *error)
 {
-	struct sde__reader *reader = self;
 	struct sde__slot_layout plain = {
 		.geometry = reader->metadata.geometry, .order = SDE_LAYOUT_DIMENSION_TRAJECTORY,
 		.state_capacity = reader->metadata.state_capacity, .segments = SDE__SEGMENTS_MIN,
@@ -91,25 +115,65 @@ static int open_last(void *self, void *data, int *is_exact, struct sde_error *er
 	return ret;
 }
 
+static int open_state(void *self, void *bytes, size_t *n, struct sde_error *error)
+{
+	struct sde__reader *reader = current(self);
+	const int ret = reader_state(reader, bytes, n, error);
+
+	sde__reader_unref(reader);
+	return ret;
+}
+
+static int open_last(void *self, void *data, int *is_exact, struct sde_error *error)
+{
+	struct sde__reader *reader = current(self);
+	const int ret = reader_last(reader, data, is_exact, error);
+
+	sde__reader_unref(reader);
+	return ret;
+}
+
 static int open_values(void *self, struct sde_array **time, struct sde_array **data,
 		       struct sde_error *error)
 {
-	return sde__zarr_view_values(self, time, data, error);
+	struct sde__reader *reader = current(self);
+	const int ret = sde__zarr_view_values(reader, time, data, error);
+
+	sde__reader_unref(reader);
+	return ret;
 }
 
 static int open_iterations(void *self, struct sde_array **iteration, struct sde_error *error)
 {
-	return sde__zarr_view_iterations(self, iteration, error);
+	struct sde__reader *reader = current(self);
+	const int ret = sde__zarr_view_iterations(reader, iteration, error);
+
+	sde__reader_unref(reader);
+	return ret;
+}
+
+static int open_arrays(void *self, struct sde_array **time, struct sde_array **data,
+		       struct sde_array **iteration, struct sde_error *error)
+{
+	struct sde__reader *reader = current(self);
+	const int ret = sde__zarr_view_arrays(reader, time, data, iteration, error);
+
+	sde__reader_unref(reader);
+	return ret;
 }
 
 static int open_verify(void *self, const struct sde_verify *verify, struct sde_error *error)
 {
-	return sde__zarr_view_verify(self, verify, error);
+	struct sde__reader *reader = current(self);
+	const int ret = sde__zarr_view_verify(reader, verify, error);
+
+	sde__reader_unref(reader);
+	return ret;
 }
 
-static int open_info(void *self, struct sde_storage_info *info, struct sde_error *error)
+static int reader_info(struct sde__reader *reader, struct sde_storage_info *info,
+		       struct sde_error *error)
 {
-	struct sde__reader *reader = self;
 	const struct sde__metadata *m = &reader->metadata;
 	const uint64_t size = m->geometry.chunk_size;
 	int ret;
@@ -139,24 +203,100 @@ static int open_info(void *self, struct sde_storage_info *info, struct sde_error
 						 &info->last_iteration, error);
 }
 
+static int open_info(void *self, struct sde_storage_info *info, struct sde_error *error)
+{
+	const struct opened *opened = self;
+	struct sde__reader *reader = current(self);
+	const int ret = reader_info(reader, info, error);
+
+	info->threads = opened->threads;
+	sde__reader_unref(reader);
+	return ret;
+}
+
+/* Everything a reader of this storage has in common. */
+static void furnish(const struct opened *opened, struct sde__reader *reader)
+{
+	reader->threads = opened->threads;
+	reader->cache = sde__chunk_cache_ref(opened->cache);
+}
+
+/*
+ * Has what failed to open again been removed, or is it being removed? Its name may
+ * be another store's by now.
+ */
+static bool is_gone(const struct sde__home *home)
+{
+	const struct sde__io *io = home->io;
+	struct sde__stat root, named;
+
+	if (io->stat_at(io->ctx, home->root, home->format == 2 ? ".zgroup" : "zarr.json", &root))
+		return true;
+	if (io->stat(io->ctx, home->root, &root))
+		return false;
+	if (io->stat_at(io->ctx, -1, home->path, &named))
+		return true;
+	return root.device != named.device || root.inode != named.inode;
+}
+
+static int open_refresh(void *self, struct sde_error *error)
+{
+	struct opened *opened = self;
+	struct sde__reader *old, *fresh;
+	struct sde_error why = { 0 };
+	int ret;
+
+	/* one at a time, so that no older view replaces a newer one */
+	pthread_mutex_lock(&opened->refreshing);
+	old = current(opened);
+	ret = sde__reader_reopen(&fresh, &old->home, false, opened->fill, opened->ring, &opened->log,
+				 &why);
+	if (ret && is_gone(&old->home)) {
+		ret = sde__fail(error, SDE_E_STALE, "'%s' was removed or replaced since it was opened",
+				old->home.path);
+	} else if (ret) {
+		sde__fail(error, ret, "%s", why.text);
+	} else {
+		furnish(opened, fresh);
+		pthread_mutex_lock(&opened->lock);
+		sde__reader_unref(opened->reader);
+		opened->reader = fresh;
+		pthread_mutex_unlock(&opened->lock);
+	}
+	sde__reader_unref(old);
+	pthread_mutex_unlock(&opened->refreshing);
+	return ret;
+}
+
 static const char *open_attributes(void *self)
 {
-	const struct sde__reader *reader = self;
+	const struct opened *opened = self;
 
-	return reader->metadata.attributes ? reader->metadata.attributes : "{}";
+	return opened->attributes;
 }
 
 static const char *open_time_units(void *self)
 {
-	const struct sde__reader *reader = self;
+	const struct opened *opened = self;
 
-	return reader->metadata.time_units ? reader->metadata.time_units : "";
+	return opened->time_units;
+}
+
+static void opened_free(struct opened *opened)
+{
+	sde__reader_unref(opened->reader);
+	sde__chunk_cache_unref(opened->cache);
+	pthread_mutex_destroy(&opened->lock);
+	pthread_mutex_destroy(&opened->refreshing);
+	free(opened->attributes);
+	free(opened->time_units);
+	free(opened);
 }
 
 static int open_close(void *self, struct sde_error *error)
 {
 	(void)error;
-	sde__reader_unref(self);
+	opened_free(self);
 	return 0;
 }
 
@@ -176,8 +316,58 @@ static const struct sde_backend open_backend = {
 	.attributes = open_attributes,
 	.time_units = open_time_units,
 	.last = open_last,
+	.arrays = open_arrays,
+	.refresh = open_refresh,
 	.close = open_close,
 };
+
+static int make_cache(struct opened *opened, size_t bytes, struct sde_error *error)
+{
+	const size_t inner = sde__inner_bytes(&opened->reader->metadata.geometry);
+
+	if (!bytes)
+		return 0;
+	if (bytes < inner)
+		return sde__fail(error, -ENOMEM,
+				 "cache_bytes %zu is less than one inner chunk of '%s', %zu bytes",
+				 bytes, opened->reader->home.path, inner);
+	return sde__chunk_cache_new(&opened->cache, bytes, inner) ?
+	       sde__fail(error, -ENOMEM, "out of memory") : 0;
+}
+
+static int opened_new(struct opened **out, const char *path, const struct sde_open_options *options,
+		      const struct sde__io *io, struct sde_error *error)
+{
+	struct opened *opened = calloc(1, sizeof(*opened));
+	const struct sde__metadata *m;
+	int ret;
+
+	if (!opened)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	opened->ring = options->ring;
+	opened->log = (struct sde__log){ options->log, options->log_ctx };
+	opened->fill = options->on_hole == SDE_HOLE_NAN;
+	opened->threads = options->threads;
+	pthread_mutex_init(&opened->refreshing, NULL);
+	pthread_mutex_init(&opened->lock, NULL);
+	ret = sde__reader_open(&opened->reader, io, path, opened->ring, opened->fill, &opened->log,
+			       error);
+	if (!ret)
+		ret = make_cache(opened, options->cache_bytes, error);
+	if (!ret) {
+		m = &opened->reader->metadata;
+		furnish(opened, opened->reader);
+		opened->attributes = strdup(m->attributes ? m->attributes : "{}");
+		opened->time_units = strdup(m->time_units ? m->time_units : "");
+		if (!opened->attributes || !opened->time_units)
+			ret = sde__fail(error, -ENOMEM, "out of memory");
+	}
+	if (ret)
+		opened_free(opened);
+	else
+		*out = opened;
+	return ret;
+}
 
 int sde__zarr_open(struct sde_storage **out, const char *path,
 		   const struct sde_open_options *options, const struct sde__zarr_hooks *hooks,
@@ -185,9 +375,8 @@ int sde__zarr_open(struct sde_storage **out, const char *path,
 {
 	struct sde_derive_options derive = SDE_DERIVE_OPTIONS_INIT;
 	struct sde_open_options own;
-	struct sde__reader *reader;
+	struct opened *opened = NULL;
 	struct sde_ensemble ensemble;
-	struct sde__log log;
 	int ret;
 
 	if (!out)
@@ -196,19 +385,16 @@ int sde__zarr_open(struct sde_storage **out, const char *path,
 	if (!path || !*path)
 		return sde__fail(error, -EINVAL, "no path given");
 	ret = sde__open_options_take(&own, options, error);
+	if (!ret)
+		ret = opened_new(&opened, path, &own, hooks->io, error);
 	if (ret)
 		return ret;
-	log = (struct sde__log){ own.log, own.log_ctx };
-	ret = sde__reader_open(&reader, hooks->io, path, own.ring, own.on_hole == SDE_HOLE_NAN, &log,
-			       error);
+	derive.stride = opened->reader->metadata.stride;
+	ensemble.dimension = opened->reader->metadata.geometry.dimension;
+	ensemble.trajectories = opened->reader->metadata.geometry.trajectories;
+	ensemble.dtype = opened->reader->metadata.geometry.dtype;
+	ret = sde_storage_derive(out, &ensemble, &open_backend, opened, &derive, error);
 	if (ret)
-		return ret;
-	derive.stride = reader->metadata.stride;
-	ensemble.dimension = reader->metadata.geometry.dimension;
-	ensemble.trajectories = reader->metadata.geometry.trajectories;
-	ensemble.dtype = reader->metadata.geometry.dtype;
-	ret = sde_storage_derive(out, &ensemble, &open_backend, reader, &derive, error);
-	if (ret)
-		sde__reader_unref(reader);
+		opened_free(opened);
 	return ret;
 }

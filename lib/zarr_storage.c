@@ -275,6 +275,20 @@ static int zarr_iterations(void *self, struct sde_array **iteration, struct sde_
 	return ret;
 }
 
+static int zarr_arrays(void *self, struct sde_array **time, struct sde_array **data,
+		       struct sde_array **iteration, struct sde_error *error)
+{
+	struct sde__reader *reader;
+	int ret;
+
+	ret = sde__zarr_newest_reader(self, &reader, error);
+	if (ret)
+		return ret;
+	ret = sde__zarr_view_arrays(reader, time, data, iteration, error);
+	sde__reader_unref(reader);
+	return ret;
+}
+
 static int zarr_verify(void *self, const struct sde_verify *verify, struct sde_error *error)
 {
 	struct sde__reader *reader;
@@ -569,6 +583,7 @@ const struct sde_backend sde__zarr_backend = {
 	.sync = zarr_sync,
 	.truncate = zarr_truncate,
 	.iterations = zarr_iterations,
+	.arrays = zarr_arrays,
 	.info = zarr_info,
 	.verify = zarr_verify,
 	.attributes = zarr_attributes,

@@ -42,6 +42,10 @@ int sde__zarr_view_values(struct sde__reader *reader, struct sde_array **time,
 			  struct sde_array **data, struct sde_error *error);
 int sde__zarr_view_iterations(struct sde__reader *reader, struct sde_array **iteration,
 			      struct sde_error *error);
+/* what was taken before a failure is the caller's to close */
+int sde__zarr_view_arrays(struct sde__reader *reader, struct sde_array **time,
+			  struct sde_array **data, struct sde_array **iteration,
+			  struct sde_error *error);
 int sde__zarr_view_verify(struct sde__reader *reader, const struct sde_verify *verify,
 			  struct sde_error *error);
 /* The same without decoding: whether files are there, and say what they are. */

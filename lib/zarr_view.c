@@ -36,6 +36,19 @@ int sde__zarr_view_iterations(struct sde__reader *reader, struct sde_array **ite
 	return sde__dataset_new(iteration, reader, SDE__DATASET_ITERATION, error);
 }
 
+int sde__zarr_view_arrays(struct sde__reader *reader, struct sde_array **time,
+			  struct sde_array **data, struct sde_array **iteration,
+			  struct sde_error *error)
+{
+	int ret = 0;
+
+	if (time || data)
+		ret = sde__zarr_view_values(reader, time, data, error);
+	if (!ret && iteration)
+		ret = sde__zarr_view_iterations(reader, iteration, error);
+	return ret;
+}
+
 int sde__zarr_view_moment(struct sde__reader *reader, uint64_t index, double *time,
 			  int64_t *iteration, struct sde_error *error)
 {

@@ -22,7 +22,9 @@ extern "C" {
  * A NULL entry makes the corresponding call return SDE_E_UNSUPPORTED, except
  *   reserve, commit	without them the base hands out a buffer of its own and
  *			calls store at commit;
- *   save, sync		without them the call succeeds and does nothing;
+ *   save, sync, refresh	without them the call succeeds and does nothing;
+ *   arrays		without it values and iterations are called, again until
+ *			their M is the same;
  *   close		without it there is nothing to free;
  *   info		without it only what the base knows is filled in;
  *   attributes		without it "{}" and "";
@@ -61,10 +63,14 @@ struct sde_backend {
 	const char *(*time_units)(void *self);
 	/* the last snapshot into `data`, which has room for it; *exact is 1 */
 	int (*last)(void *self, void *data, int *exact, struct sde_error *error);
+	/* each of the three may be NULL: not asked for */
+	int (*arrays)(void *self, struct sde_array **time, struct sde_array **data,
+		      struct sde_array **iteration, struct sde_error *error);
+	int (*refresh)(void *self, struct sde_error *error);
 };
 #define SDE_BACKEND_INIT \
 	{ sizeof(struct sde_backend), NULL, NULL, NULL, NULL, NULL, NULL, \
-	  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
+	  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /* What the base does for a backend. SDE_DERIVE_OPTIONS_INIT; zero = default. */
 struct sde_derive_options {
