@@ -782,6 +782,53 @@ int sde_array_read(const struct sde_array *array, const uint64_t *start,
 int sde_array_holes(const struct sde_array *array, sde_damage_function *hole, void *ctx);
 
 /*
+ * A part of an array as sde_array_walk shows it: element (i, j, k) of the block,
+ * which is (start[0] + i, start[1] + j, start[2] + k) of the array, is at
+ * (const char *)data + i * strides[0] + j * strides[1] + k * strides[2]. Arrays with
+ * fewer axes have counts of 1 behind the last. More fields may follow in later
+ * versions.
+ */
+struct sde_block {
+	const void *data;	/* until the function returns */
+	uint64_t start[3], count[3];
+	int64_t strides[3];	/* bytes, in any order, perhaps negative */
+	unsigned thread;	/* which thread calls: 0 .. threads - 1 */
+};
+typedef int sde_walk_function(void *ctx, const struct sde_block *block);
+
+/* SDE_WALK_OPTIONS_INIT; zero is the default, NULL all defaults. */
+struct sde_walk_options {
+	size_t size;
+	/* that decode and call the function, at most 256; 0 and 1: the caller's.
+	 * A compressed .npz file, and time and iteration, are read by one */
+	unsigned threads;
+	/* the selection, as for sde_array_read; NULL: all */
+	const uint64_t *start, *count;
+	/* 1: blocks have all trajectories of the selection, a whole chunk's at a
+	 * time, one snapshot behind the other: for what needs the ensemble at once */
+	int whole_snapshots;
+};
+#define SDE_WALK_OPTIONS_INIT \
+	{ sizeof(struct sde_walk_options), 0, NULL, NULL, 0 }
+
+/*
+ * Call `function` with every part of the array, each once, in the order of storage:
+ * for a Zarr store inner chunk by inner chunk as they are decoded, nothing is
+ * copied, and behind them what is in the ring, a chunk's snapshots at a time. Memory:
+ * a block a thread (with whole_snapshots, two chunks).
+ *
+ * With several threads the function is called by several at once; blocks are then
+ * begun in that order, but not finished in it. They are threads of the library but
+ * for one (signals are blocked in them), and thread numbers tell them apart.
+ *
+ * When the function returns something other than 0, no further block is begun, and
+ * that is returned (of several the one of the first block). Else 0, -EINVAL, -ERANGE,
+ * or what reading gave.
+ */
+int sde_array_walk(const struct sde_array *array, const struct sde_walk_options *options,
+		   sde_walk_function *function, void *ctx);
+
+/*
  * A plain pointer to the whole array: element (i, j, k) is at
  * (char *)*base + i * strides[0] + j * strides[1] + k * strides[2]. `strides`
  * has room for ndim numbers (bytes). Valid until sde_array_close; read-only.

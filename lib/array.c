@@ -5,7 +5,10 @@
  */
 #include "array.h"
 
+#include "crew.h"
 #include "gather.h"
+#include "storage.h"
+#include "walk.h"
 
 #include <sdestore/backend.h>
 
@@ -192,6 +195,43 @@ int sde_array_holes(const struct sde_array *array, sde_damage_function *hole, vo
 	return array->source->holes ? array->source->holes(array->self, hole, ctx) : 0;
 }
 
+static int walk_selection(const struct sde_array *array, const struct sde_walk_options *options,
+			  sde_walk_function *function, void *ctx, struct sde_error *error)
+{
+	struct sde_walk_options own;
+	struct sde__range range[3];
+	struct sde__walk walk;
+	bool empty;
+	int ret;
+
+	ret = sde__options_take(&own, sizeof(own), sizeof(own), options, "struct sde_walk_options",
+				error);
+	if (ret)
+		return ret;
+	if (own.threads > SDE__CREW_MAX)
+		return sde__fail(error, -EINVAL, "option threads is %u, more than %d", own.threads,
+				 SDE__CREW_MAX);
+	ret = check_selection(array, own.start, own.count, NULL, SIZE_MAX, range, &empty, error);
+	if (ret || empty)
+		return ret;
+	walk = (struct sde__walk){ own.threads, own.whole_snapshots != 0, function, ctx };
+	return array->source->walk ? array->source->walk(array->self, range, &walk, error) :
+				     sde__walk_by_reading(&walk, array, range, error);
+}
+
+int sde_array_walk(const struct sde_array *array, const struct sde_walk_options *options,
+		   sde_walk_function *function, void *ctx)
+{
+	struct sde_error error = { 0 };
+	int ret;
+
+	if (!array || !function)
+		return -EINVAL;
+	ret = walk_selection(array, options, function, ctx, &error);
+	/* what the function stopped with is the caller's own affair */
+	return error.code ? note(array, &error, ret) : ret;
+}
+
 int sde_array_map(struct sde_array *array, size_t budget, const void **base, int64_t *strides)
 {
 	struct sde_error error = { 0 };
@@ -255,6 +295,14 @@ static int wrapped_map(void *self, size_t budget, const void **base, int64_t *st
 	return 0;
 }
 
+static int wrapped_walk(void *self, const struct sde__range *range, const struct sde__walk *walk,
+			struct sde_error *error)
+{
+	const struct wrapped *w = self;
+
+	return sde__walk_memory(walk, w->base, w->item, w->ndim, range, w->strides, error);
+}
+
 static void wrapped_release(void *self)
 {
 	struct wrapped *w = self;
@@ -269,7 +317,8 @@ int sde_array_wrap(struct sde_array **out, const void *base, enum sde_dtype dtyp
 		   void *ctx)
 {
 	static const struct sde__array_source source = {
-		.read = wrapped_read, .map = wrapped_map, .release = wrapped_release,
+		.read = wrapped_read, .map = wrapped_map, .walk = wrapped_walk,
+		.release = wrapped_release,
 	};
 	struct wrapped *w;
 	int ret;

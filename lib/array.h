@@ -8,6 +8,8 @@
 
 #include "reader.h"
 
+struct sde__walk;
+
 #include <pthread.h>
 
 struct sde__array_source {
@@ -19,6 +21,11 @@ struct sde__array_source {
 	/* Called at most once with success. */
 	int (*map)(void *self, size_t budget, const void **base, int64_t *strides,
 		   struct sde_error *error);
+	/* sde_array_walk over a selection as for read, with steps of 1 (walk.h).
+	 * NULL: by reading. Nonzero without a sentence is what the user's function
+	 * returned. Any number of threads at once. */
+	int (*walk)(void *self, const struct sde__range *range, const struct sde__walk *walk,
+		    struct sde_error *error);
 	void (*release)(void *self);
 	/* As sde_array_holes; NULL: it never fills anything. */
 	int (*holes)(void *self, sde_damage_function *hole, void *ctx);

@@ -127,6 +127,15 @@ static int dataset_read(void *self, const struct sde__range *range, void *out,
 	return ret;
 }
 
+/* Of data only. */
+static int dataset_walk(void *self, const struct sde__range *range, const struct sde__walk *walk,
+			struct sde_error *error)
+{
+	struct dataset *dataset = self;
+
+	return sde__dataset_walk(dataset->reader, &dataset->holes, range, walk, error);
+}
+
 /* The whole array in memory, C order; its strides are the caller's to say. */
 static int copy_all(struct dataset *dataset, size_t budget, const uint64_t *shape, unsigned ndim,
 		    size_t item, const int64_t *strides, struct sde_error *error)
@@ -317,9 +326,13 @@ static void dataset_release(void *self)
 int sde__dataset_new(struct sde_array **out, struct sde__reader *reader, enum sde__dataset which,
 		     struct sde_error *error)
 {
-	static const struct sde__array_source source = {
+	static const struct sde__array_source columns = {
 		.read = dataset_read, .map = dataset_map, .release = dataset_release,
 		.holes = dataset_holes,
+	};
+	static const struct sde__array_source cube = {
+		.read = dataset_read, .map = dataset_map, .walk = dataset_walk,
+		.release = dataset_release, .holes = dataset_holes,
 	};
 	const struct sde__geometry *g = &reader->metadata.geometry;
 	const uint64_t data_shape[3] = { g->dimension, g->trajectories, reader->snapshots };
@@ -336,9 +349,9 @@ int sde__dataset_new(struct sde_array **out, struct sde__reader *reader, enum sd
 	sde__cursor_init(&dataset->cursor, reader);
 	dataset->cursor.holes = &dataset->holes;
 	if (which == SDE__DATASET_DATA)
-		ret = sde__array_new(out, &source, dataset, g->dtype, 3, data_shape);
+		ret = sde__array_new(out, &cube, dataset, g->dtype, 3, data_shape);
 	else
-		ret = sde__array_new(out, &source, dataset,
+		ret = sde__array_new(out, &columns, dataset,
 				     which == SDE__DATASET_TIME ? SDE_FLOAT64 : SDE_INT64, 1,
 				     &reader->snapshots);
 	if (ret) {
