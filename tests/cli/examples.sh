@@ -176,7 +176,8 @@ bad_command_lines_give_status_1_and_the_usage()
 {
 	for command in 'double_well --steps -1' 'double_well --seed 1x' 'double_well a b' \
 			'double_well --bogus' 'lorenz --dt 0' 'lorenz --sync always' \
-			'lorenz 0' 'lorenz 1 2' 'lorenz --seed 9223372036854775808'; do
+			'lorenz 0' 'lorenz 1 2' 'lorenz --seed 9223372036854775808' \
+			'quantiles' 'quantiles --at 2 x' 'quantiles --at 0.5,0.1 x' 'quantiles --threads 0 x'; do
 		# shellcheck disable=SC2086
 		status 1 $command 2>err
 		grep '^usage: ' err
