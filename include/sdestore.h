@@ -828,18 +828,78 @@ struct sde_walk_options {
 int sde_array_walk(const struct sde_array *array, const struct sde_walk_options *options,
 		   sde_walk_function *function, void *ctx);
 
+/* What stands where a lazily mapped array cannot be read. */
+enum sde_map_hole {
+	SDE_MAP_HOLE_DEFAULT = 0,	/* NaN */
+	SDE_MAP_HOLE_NAN = 1,		/* NaN, in every number that is lost */
+	SDE_MAP_HOLE_SIGBUS = 2		/* any touch of the chunk raises SIGBUS */
+};
+
+/* How touches of memory that is not there are noticed. */
+enum sde_paging {
+	SDE_PAGING_DEFAULT = 0,		/* userfaultfd if there is one, else signal */
+	SDE_PAGING_USERFAULTFD = 1,	/* userfaultfd(2), or SDE_E_UNSUPPORTED */
+	/* a handler of SIGSEGV, which stays for the life of the process and calls
+	 * the one that was there before for what is not its own. A thread that
+	 * blocks SIGSEGV must not touch the array */
+	SDE_PAGING_SIGNAL = 2
+};
+
+/* SDE_MAP_OPTIONS_INIT; zero is the default, NULL all defaults. */
+struct sde_map_options {
+	size_t size;
+	size_t budget;			/* bytes of memory; 0: 256 MiB */
+	enum sde_map_hole on_hole;
+	/* other than DEFAULT: map lazily, however small the array is */
+	enum sde_paging paging;
+};
+#define SDE_MAP_OPTIONS_INIT \
+	{ sizeof(struct sde_map_options), 0, SDE_MAP_HOLE_DEFAULT, SDE_PAGING_DEFAULT }
+
 /*
  * A plain pointer to the whole array: element (i, j, k) is at
  * (char *)*base + i * strides[0] + j * strides[1] + k * strides[2]. `strides`
  * has room for ndim numbers (bytes). Valid until sde_array_close; read-only.
- * An uncompressed array that lies in one inner chunk is mapped from its file;
- * any other uncompressed one is copied into memory once, if it takes at most
- * `budget` bytes (0: 256 MiB), else -ENOMEM. SDE_E_UNSUPPORTED for an array
- * with compressed chunks: use sde_array_read. (The ring is not compressed: data
- * of which no chunk has been written yet can be copied whatever the codec.)
+ *
+ * Memory, and an uncompressed array that lies in one inner chunk of a file, are
+ * shown where they are. An array that is not compressed and takes at most `budget`
+ * bytes (0: 256 MiB), or is small, is copied into memory once. Any other data of a
+ * Zarr store is mapped lazily: a chunk is decompressed when it is touched, and what
+ * was decompressed longest ago is dropped when the budget is used up, to be
+ * decompressed again when it is touched again. It has any number of threads. The
+ * time axis is then the slowest: visit snapshot by snapshot; to follow one
+ * trajectory, sde_array_read decodes less.
+ *
+ * A chunk that cannot be read (damaged, missing, the store truncated) is never shown
+ * as zeros: its numbers are NaN, or touching it raises SIGBUS, as options say, and
+ * sde_array_error has the sentence. Memory that is not there makes system calls (and
+ * so MPI) fail with EFAULT: see sde_array_materialize. After fork() only the parent
+ * has it.
+ *
+ * -ENOMEM if the budget is less than four chunks of a lazily mapped array (at least
+ * 64 KiB each), the addresses cannot be had, or an .npz file does not fit.
+ * The options of a handle's first successful call hold.
  */
 int sde_array_map(struct sde_array *array, size_t budget, const void **base,
 		  int64_t *strides);
+int sde_array_map_with(struct sde_array *array, const struct sde_map_options *options,
+		       const void **base, int64_t *strides);
+
+/*
+ * Have a part of a mapped array in memory and keep it there, for a system call or
+ * MPI, until sde_array_release gives the same part back (as often). It counts
+ * against the budget, chunk by chunk. Nothing to do for arrays that are not mapped
+ * lazily. start and count as for sde_array_read.
+ *
+ * -EINVAL if the array is not mapped, or release of what is not held; -ERANGE;
+ * -ENOMEM if the budget has no room for it; or what reading gave: then nothing is
+ * held.
+ */
+int sde_array_materialize(struct sde_array *array, const uint64_t *start, const uint64_t *count);
+int sde_array_release(struct sde_array *array, const uint64_t *start, const uint64_t *count);
+
+/* A hint that this part will be touched soon: decompressed in the background. */
+int sde_array_prefetch(struct sde_array *array, const uint64_t *start, const uint64_t *count);
 
 /* Number of axes (1 to 3), their lengths, the element type. array is not NULL. */
 unsigned sde_array_ndim(const struct sde_array *array);

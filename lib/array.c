@@ -31,6 +31,7 @@ int sde__array_new(struct sde_array **out, const struct sde__array_source *sourc
 	array->ndim = ndim;
 	memcpy(array->shape, shape, ndim * sizeof(*shape));
 	pthread_mutex_init(&array->lock, NULL);
+	pthread_mutex_init(&array->mapping, NULL);
 	*out = array;
 	return 0;
 }
@@ -57,11 +58,12 @@ void sde_array_close(struct sde_array *array)
 	if (array->source->release)
 		array->source->release(array->self);
 	pthread_mutex_destroy(&array->lock);
+	pthread_mutex_destroy(&array->mapping);
 	free(array);
 }
 
 /* Keep the last failure; the handle is const to its readers but for this. */
-static int note(const struct sde_array *array, const struct sde_error *error, int code)
+int sde__array_note(const struct sde_array *array, const struct sde_error *error, int code)
 {
 	struct sde_array *self = (struct sde_array *)(uintptr_t)array;
 
@@ -172,7 +174,7 @@ static int read_selection(const struct sde_array *array, const uint64_t *start,
 		ret = array->source->read(array->self, range, out, strides ? strides : c_order,
 					  &error);
 	}
-	return ret ? note(array, &error, ret) : 0;
+	return ret ? sde__array_note(array, &error, ret) : 0;
 }
 
 int sde_array_read(const struct sde_array *array, const uint64_t *start, const uint64_t *count,
@@ -229,23 +231,89 @@ int sde_array_walk(const struct sde_array *array, const struct sde_walk_options 
 		return -EINVAL;
 	ret = walk_selection(array, options, function, ctx, &error);
 	/* what the function stopped with is the caller's own affair */
-	return error.code ? note(array, &error, ret) : ret;
+	return error.code ? sde__array_note(array, &error, ret) : ret;
+}
+
+static int map_array(struct sde_array *array, const struct sde_map_options *options,
+		     const void **base, int64_t *strides, struct sde_error *error)
+{
+	struct sde_map_options own;
+	int ret;
+
+	ret = sde__options_take(&own, sizeof(own), sizeof(own), options, "struct sde_map_options",
+				error);
+	if (ret)
+		return ret;
+	if ((int)own.on_hole < 0 || own.on_hole > SDE_MAP_HOLE_SIGBUS)
+		return sde__fail(error, -EINVAL, "option on_hole has no value %d", (int)own.on_hole);
+	if ((int)own.paging < 0 || own.paging > SDE_PAGING_SIGNAL)
+		return sde__fail(error, -EINVAL, "option paging has no value %d", (int)own.paging);
+	/* the mapping's own thread notes failures here: not under array->lock */
+	pthread_mutex_lock(&array->mapping);
+	if (!array->base)
+		ret = array->source->map(array->self, array, &own, &array->base, array->strides,
+					 error);
+	*base = array->base;
+	memcpy(strides, array->strides, array->ndim * sizeof(*strides));
+	pthread_mutex_unlock(&array->mapping);
+	return ret;
+}
+
+int sde_array_map_with(struct sde_array *array, const struct sde_map_options *options,
+		       const void **base, int64_t *strides)
+{
+	struct sde_error error = { 0 };
+	int ret;
+
+	if (!array || !base || !strides)
+		return -EINVAL;
+	*base = NULL;
+	ret = map_array(array, options, base, strides, &error);
+	return ret ? sde__array_note(array, &error, ret) : 0;
 }
 
 int sde_array_map(struct sde_array *array, size_t budget, const void **base, int64_t *strides)
 {
-	struct sde_error error = { 0 };
-	int ret = 0;
+	struct sde_map_options options = SDE_MAP_OPTIONS_INIT;
 
-	if (!array || !base || !strides)
+	options.budget = budget;
+	return sde_array_map_with(array, &options, base, strides);
+}
+
+static int hold_range(struct sde_array *array, const uint64_t *start, const uint64_t *count,
+		      enum sde__hold hold)
+{
+	struct sde_error error = { 0 };
+	struct sde__range range[3];
+	bool empty, mapped;
+	int ret;
+
+	if (!array)
 		return -EINVAL;
-	pthread_mutex_lock(&array->lock);
-	if (!array->base)
-		ret = array->source->map(array->self, budget, &array->base, array->strides, &error);
-	*base = array->base;
-	memcpy(strides, array->strides, array->ndim * sizeof(*strides));
-	pthread_mutex_unlock(&array->lock);
-	return ret ? note(array, &error, ret) : 0;
+	ret = check_selection(array, start, count, NULL, SIZE_MAX, range, &empty, &error);
+	pthread_mutex_lock(&array->mapping);
+	mapped = array->base != NULL;
+	pthread_mutex_unlock(&array->mapping);
+	if (!ret && !mapped)
+		ret = sde__fail(&error, -EINVAL, "the array is not mapped");
+	if (!ret && !empty && array->source->hold)
+		ret = array->source->hold(array->self, range, hold, &error);
+	return ret ? sde__array_note(array, &error, ret) : 0;
+}
+
+int sde_array_prefetch(struct sde_array *array, const uint64_t *start, const uint64_t *count)
+{
+	return hold_range(array, start, count, SDE__HOLD_FETCH);
+}
+
+int sde_array_materialize(struct sde_array *array, const uint64_t *start, const uint64_t *count)
+{
+	return hold_range(array, start, count, SDE__HOLD_PIN);
+}
+
+int sde_array_release(struct sde_array *array, const uint64_t *start, const uint64_t *count)
+{
+	return hold_range(array, start, count, SDE__HOLD_UNPIN);
 }
 
 /* ------------------------------------------------------------------------
@@ -283,12 +351,13 @@ static int wrapped_read(void *self, const struct sde__range *range, void *out,
 	return 0;
 }
 
-static int wrapped_map(void *self, size_t budget, const void **base, int64_t *strides,
-		       struct sde_error *error)
+static int wrapped_map(void *self, struct sde_array *array, const struct sde_map_options *options,
+		       const void **base, int64_t *strides, struct sde_error *error)
 {
 	const struct wrapped *w = self;
 
-	(void)budget;
+	(void)array;
+	(void)options;
 	(void)error;
 	*base = w->base;
 	memcpy(strides, w->strides, w->ndim * sizeof(*strides));

@@ -10,6 +10,9 @@
 
 struct sde__walk;
 
+/* What a user wants with a part of a lazily mapped array. */
+enum sde__hold { SDE__HOLD_FETCH, SDE__HOLD_PIN, SDE__HOLD_UNPIN };
+
 #include <pthread.h>
 
 struct sde__array_source {
@@ -18,9 +21,13 @@ struct sde__array_source {
 	 * threads at once. */
 	int (*read)(void *self, const struct sde__range *range, void *out,
 		    const int64_t *strides, struct sde_error *error);
-	/* Called at most once with success. */
-	int (*map)(void *self, size_t budget, const void **base, int64_t *strides,
-		   struct sde_error *error);
+	/* Called at most once with success. `array` is for sde__array_note. */
+	int (*map)(void *self, struct sde_array *array, const struct sde_map_options *options,
+		   const void **base, int64_t *strides, struct sde_error *error);
+	/* Of a range of a mapped array, which is not empty: NULL where all of it is
+	 * memory anyway. */
+	int (*hold)(void *self, const struct sde__range *range, enum sde__hold hold,
+		    struct sde_error *error);
 	/* sde_array_walk over a selection as for read, with steps of 1 (walk.h).
 	 * NULL: by reading. Nonzero without a sentence is what the user's function
 	 * returned. Any number of threads at once. */
@@ -37,8 +44,9 @@ struct sde_array {
 	enum sde_dtype dtype;
 	unsigned ndim;
 	uint64_t shape[3];
-	pthread_mutex_t lock;		/* guards what is below */
+	pthread_mutex_t lock;		/* guards error */
 	struct sde_error error;
+	pthread_mutex_t mapping;	/* guards what is below */
 	const void *base;		/* mapped, or NULL */
 	int64_t strides[3];
 };
@@ -50,6 +58,9 @@ struct sde_array {
 int sde__array_read_strided(const struct sde_array *array, const uint64_t *start,
 			    const uint64_t *count, const uint64_t *step, void *out,
 			    const int64_t *strides);
+
+/* Keep a failure for sde_array_error; returns code. Any thread. */
+int sde__array_note(const struct sde_array *array, const struct sde_error *error, int code);
 
 /* On failure self still belongs to the caller. */
 int sde__array_new(struct sde_array **out, const struct sde__array_source *source, void *self,

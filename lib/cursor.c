@@ -388,7 +388,7 @@ static int hole(struct sde__cursor *cursor, const struct part *part, uint64_t in
 	    !part_from_ring(cursor, part, NULL))
 		return 1;
 	sde__reader_span(reader, part->first, span);
-	if (!reader->fill) {
+	if (!reader->fill || cursor->strict) {
 		sde__inner_span(&reader->metadata.geometry, inner, trajectories);
 		sde__inner_span(&reader->metadata.geometry, inner_end - 1, last);
 		trajectories[1] = last[1];

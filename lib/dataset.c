@@ -7,6 +7,7 @@
 
 #include "crew.h"
 #include "cuts.h"
+#include "pages.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #define DEFAULT_BUDGET ((size_t)256 << 20)
+#define SMALL ((uint64_t)4 << 20)	/* bytes decompressed at once rather than lazily */
 
 struct dataset {
 	struct sde__reader *reader;
@@ -24,8 +26,9 @@ struct dataset {
 	struct sde__cursor cursor;
 	struct sde__holes holes;
 	void *copy;			/* sde_array_map's, malloc'd ... */
-	void *file;			/* ... or a mapped chunk file */
+	void *file;			/* ... or a mapped chunk file ... */
 	size_t file_size;
+	struct sde__pages *pages;	/* ... or filled lazily */
 };
 
 static int read_with(struct sde__cursor *cursor, enum sde__dataset which,
@@ -148,9 +151,9 @@ static int copy_all(struct dataset *dataset, size_t budget, const uint64_t *shap
 		if (__builtin_mul_overflow(bytes, shape[i], &bytes))
 			bytes = UINT64_MAX;
 	}
-	if (bytes > (budget ? budget : DEFAULT_BUDGET))
+	if (bytes > budget)
 		return sde__fail(error, -ENOMEM, "the array takes %" PRIu64 " bytes, over the budget of %zu",
-				 bytes, budget ? budget : DEFAULT_BUDGET);
+				 bytes, budget);
 	dataset->copy = malloc((size_t)bytes);
 	if (!dataset->copy)
 		return sde__fail(error, -ENOMEM, "out of memory");
@@ -196,22 +199,31 @@ static bool is_one_raw_chunk(const struct sde__reader *reader)
 	       reader->snapshots <= g->chunk_size && reader->snapshots <= reader->filed;
 }
 
-static int map_data(struct dataset *dataset, size_t budget, const void **base, int64_t *strides,
-		    struct sde_error *error)
+/*
+ * Is it rather copied than decompressed bit by bit? If it is small, or nothing is
+ * to be decompressed.
+ */
+static bool is_copied(const struct sde__reader *reader, size_t budget, enum sde_paging paging)
 {
-	const struct sde__reader *reader = dataset->reader;
+	const uint64_t snapshot = sde__snapshot_bytes(&reader->metadata.geometry);
+	const uint64_t most = reader->metadata.codec == SDE_CODEC_NONE || !reader->filed ? budget :
+			      budget < SMALL ? budget : SMALL;
+
+	return paging == SDE_PAGING_DEFAULT && reader->snapshots <= most / snapshot;
+}
+
+static int map_data(struct dataset *dataset, struct sde_array *array,
+		    const struct sde_map_options *options, size_t budget, const void **base,
+		    int64_t *strides, struct sde_error *error)
+{
+	struct sde__reader *reader = dataset->reader;
 	const struct sde__geometry *g = &reader->metadata.geometry;
 	const size_t item = sde__dtype_size(g->dtype);
 	const uint64_t shape[3] = { g->dimension, g->trajectories, reader->snapshots };
 	int ret;
 
-	/* with a codec, what is in a file is compressed; the ring never is */
-	if (reader->metadata.codec != SDE_CODEC_NONE && reader->filed)
-		return sde__fail(error, SDE_E_UNSUPPORTED,
-				 "'%s' has compressed chunks, which cannot be mapped: use sde_array_read",
-				 reader->home.path);
 	strides[2] = (int64_t)item;
-	if (is_one_raw_chunk(reader)) {
+	if (is_one_raw_chunk(reader) && options->paging == SDE_PAGING_DEFAULT) {
 		strides[1] = (int64_t)(item * g->chunk_size);
 		strides[0] = strides[1] * (int64_t)g->inner_width;
 		pthread_mutex_lock(&dataset->lock);
@@ -222,6 +234,13 @@ static int map_data(struct dataset *dataset, size_t budget, const void **base, i
 			return ret;
 		sde__error_clear(error);
 	}
+	if (!is_copied(reader, budget, options->paging)) {
+		ret = sde__pages_new(&dataset->pages, reader, array, &dataset->holes, options, budget,
+				     strides, error);
+		if (!ret)
+			*base = sde__pages_base(dataset->pages);
+		return ret;
+	}
 	strides[1] = (int64_t)(item * reader->snapshots);
 	strides[0] = strides[1] * (int64_t)g->trajectories;
 	ret = copy_all(dataset, budget, shape, 3, item, strides, error);
@@ -229,14 +248,16 @@ static int map_data(struct dataset *dataset, size_t budget, const void **base, i
 	return ret;
 }
 
-static int dataset_map(void *self, size_t budget, const void **base, int64_t *strides,
+static int dataset_map(void *self, struct sde_array *array,
+		       const struct sde_map_options *options, const void **base, int64_t *strides,
 		       struct sde_error *error)
 {
 	struct dataset *dataset = self;
+	const size_t budget = options->budget ? options->budget : DEFAULT_BUDGET;
 	int ret;
 
 	if (dataset->which == SDE__DATASET_DATA) {
-		ret = map_data(dataset, budget, base, strides, error);
+		ret = map_data(dataset, array, options, budget, base, strides, error);
 	} else {
 		strides[0] = 8;
 		ret = copy_all(dataset, budget, &dataset->reader->snapshots, 1, 8, strides, error);
@@ -248,6 +269,14 @@ static int dataset_map(void *self, size_t budget, const void **base, int64_t *st
 		*base = NULL;
 	}
 	return ret;
+}
+
+static int dataset_hold(void *self, const struct sde__range *range, enum sde__hold hold,
+			struct sde_error *error)
+{
+	const struct dataset *dataset = self;
+
+	return dataset->pages ? sde__pages_hold(dataset->pages, range, hold, error) : 0;
 }
 
 /* The file that a hole begins in. */
@@ -316,6 +345,7 @@ static void dataset_release(void *self)
 	if (dataset->file)
 		io->unmap(io->ctx, dataset->file, dataset->file_size);
 	free(dataset->copy);
+	sde__pages_free(dataset->pages);
 	sde__cursor_free(&dataset->cursor);
 	sde__holes_free(&dataset->holes);
 	sde__reader_unref(dataset->reader);
@@ -331,8 +361,8 @@ int sde__dataset_new(struct sde_array **out, struct sde__reader *reader, enum sd
 		.holes = dataset_holes,
 	};
 	static const struct sde__array_source cube = {
-		.read = dataset_read, .map = dataset_map, .walk = dataset_walk,
-		.release = dataset_release, .holes = dataset_holes,
+		.read = dataset_read, .map = dataset_map, .hold = dataset_hold,
+		.walk = dataset_walk, .release = dataset_release, .holes = dataset_holes,
 	};
 	const struct sde__geometry *g = &reader->metadata.geometry;
 	const uint64_t data_shape[3] = { g->dimension, g->trajectories, reader->snapshots };

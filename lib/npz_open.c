@@ -398,16 +398,16 @@ static int map_file(struct npz *npz, const void **base, struct sde_error *error)
 	return ret ? sde__fail_why(error, ret, "cannot map '%s'", npz->path) : 0;
 }
 
-static int data_map(void *self, size_t budget, const void **base, int64_t *strides,
-		    struct sde_error *error)
+static int data_map(void *self, struct sde_array *array, const struct sde_map_options *options,
+		    const void **base, int64_t *strides, struct sde_error *error)
 {
 	struct npz *npz = ((struct data *)self)->npz;
+	const size_t budget = options->budget ? options->budget : DEFAULT_BUDGET;
 
 	data_strides(npz, strides);
 	if (npz->data->stored && !(npz->data->offset % npz->item))
 		return map_file(npz, base, error);
-	if (!budget)
-		budget = DEFAULT_BUDGET;
+	(void)array;
 	if (npz->data->bytes > budget && !held_member(npz, SDE__NPZ_DATA))
 		return sde__fail(error, -ENOMEM, "the array takes %" PRIu64
 				 " bytes, over the budget of %zu", npz->data->bytes, budget);

@@ -97,6 +97,7 @@ struct sde__cursor {
 	bool indexed, sided;		/* the file's index, its side table are read */
 	void **inner;			/* [W / n] decoded, or stale memory to reuse */
 	bool *have;			/* both NULL before an inner chunk was read */
+	bool strict;			/* data: fail also if the reader fills */
 	struct sde__holes *holes;	/* where what is filled is noted; NULL: nowhere */
 	unsigned char *payload;		/* one slot's */
 };

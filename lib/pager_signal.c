@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Touches by SIGSEGV, where there is no userfaultfd. What is not there is
+ * PROT_NONE; the signal's handler tells the pager through a pipe and waits, in the
+ * thread that touched, until it has an answer. A unit is filled in memory beside the
+ * range and moved into it by mremap, which others see as one change; a fresh
+ * PROT_NONE mapping takes it away.
+ *
+ * Each unit that is there is a mapping of its own: the pager keeps their number far
+ * below the kernel's limit (vm.max_map_count).
+ *
+ * The handler is installed when the first range is made, and stays. Signals that
+ * are not ours go to the handler that was there before. In it nothing is called
+ * but write, futex and atomics.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "pager_way.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define RANGES 64		/* at once */
+#define PATIENCE 1000000	/* touches in a row of what is there */
+
+struct signal_way {
+	struct sde__pager_range range;
+	pid_t process;
+	int pipe[2];
+	void *stage;
+	unsigned answers;	/* atomic, a futex: counts shows and wakes */
+	unsigned idle;		/* atomic: touches since, of what was there */
+	unsigned char *there;	/* atomic, by unit: it may be touched */
+};
+
+/* Found by the signal's handler: `end` is set last and cleared first. */
+static struct slot {
+	uintptr_t begin, end;	/* atomic; end 0: free */
+	struct signal_way *way;
+} slots[RANGES];
+static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct sigaction before;
+static bool installed;
+
+static void futex(unsigned *word, int operation, unsigned value)
+{
+	syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
+}
+
+static struct signal_way *way_of(uintptr_t address)
+{
+	for (int i = 0; i < RANGES; i++) {
+		const uintptr_t end = __atomic_load_n(&slots[i].end, __ATOMIC_ACQUIRE);
+
+		if (end && address < end &&
+		    address >= __atomic_load_n(&slots[i].begin, __ATOMIC_RELAXED))
+			return slots[i].way;
+	}
+	return NULL;
+}
+
+/* A write to read-only memory would be tried for ever. */
+static bool is_write(const void *context)
+{
+#if defined(__x86_64__)
+	return ((const ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2;
+#else
+	(void)context;
+	return false;
+#endif
+}
+
+/* The touch's unit is there when this returns true. */
+static bool wait_for_unit(struct signal_way *way, uintptr_t address)
+{
+	const uint64_t offset = address - (uintptr_t)way->range.base;
+	unsigned char *there = &way->there[offset / way->range.unit];
+	unsigned seen = __atomic_load_n(&way->answers, __ATOMIC_ACQUIRE);
+
+	if (__atomic_load_n(there, __ATOMIC_ACQUIRE))
+		return __atomic_add_fetch(&way->idle, 1, __ATOMIC_RELAXED) < PATIENCE;
+	if (write(way->pipe[1], &offset, sizeof(offset)) != (ssize_t)sizeof(offset))
+		return false;
+	/* an answer to anybody is reason to try again: the rest is asked for again */
+	while (__atomic_load_n(&way->answers, __ATOMIC_ACQUIRE) == seen)
+		futex(&way->answers, FUTEX_WAIT, seen);
+	return true;
+}
+
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+	if (before.sa_flags & SA_SIGINFO)
+		before.sa_sigaction(number, info, context);
+	else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
+		before.sa_handler(number);
+	else
+		/* the instruction is tried once more, and ends the process */
+		sigaction(SIGSEGV, &before, NULL);
+}
+
+static void on_touch(int number, siginfo_t *info, void *context)
+{
+	const uintptr_t address = (uintptr_t)info->si_addr;
+	struct signal_way *way = info->si_code == SEGV_ACCERR ? way_of(address) : NULL;
+	const int saved = errno;
+
+	if (!way || way->process != getpid() || is_write(context) || !wait_for_unit(way, address))
+		pass_on(number, info, context);
+	errno = saved;
+}
+
+static int install(struct sde_error *error)
+{
+	struct sigaction action = { .sa_sigaction = on_touch, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+
+	sigemptyset(&action.sa_mask);
+	if (!installed && sigaction(SIGSEGV, &action, &before))
+		return sde__fail_why(error, -errno, "cannot handle SIGSEGV");
+	installed = true;
+	return 0;
+}
+
+static int enter(struct signal_way *way, struct sde_error *error)
+{
+	int ret, i = 0;
+
+	pthread_mutex_lock(&slots_lock);
+	ret = install(error);
+	while (i < RANGES && slots[i].end)
+		i++;
+	if (!ret && i == RANGES)
+		ret = sde__fail(error, -EMFILE, "more than %d arrays are mapped lazily", RANGES);
+	if (!ret) {
+		slots[i].way = way;
+		__atomic_store_n(&slots[i].begin, (uintptr_t)way->range.base, __ATOMIC_RELAXED);
+		__atomic_store_n(&slots[i].end, (uintptr_t)way->range.base + way->range.size,
+				 __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&slots_lock);
+	return ret;
+}
+
+static void leave(const struct signal_way *way)
+{
+	pthread_mutex_lock(&slots_lock);
+	for (int i = 0; i < RANGES; i++)
+		if (slots[i].end && slots[i].way == way)
+			__atomic_store_n(&slots[i].end, 0, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&slots_lock);
+}
+
+static void signal_close(void *self)
+{
+	struct signal_way *way = self;
+
+	leave(way);
+	if (way->range.base)
+		munmap(way->range.base, way->range.size);
+	if (way->stage)
+		munmap(way->stage, way->range.unit);
+	for (int i = 0; i < 2; i++)
+		if (way->pipe[i] >= 0)
+			close(way->pipe[i]);
+	free(way->there);
+	free(way);
+}
+
+static int signal_begin(struct signal_way *way, struct sde_error *error)
+{
+	int ret;
+
+	way->there = calloc(way->range.size / way->range.unit, 1);
+	if (!way->there)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	if (pipe2(way->pipe, O_CLOEXEC)) {
+		ret = -errno;
+		way->pipe[0] = way->pipe[1] = -1;
+		return sde__fail_why(error, ret, "no pipe");
+	}
+	/* the pager's end; a touch may well wait for room */
+	if (fcntl(way->pipe[0], F_SETFL, O_NONBLOCK))
+		return sde__fail_why(error, -errno, "no pipe");
+	way->range.base = sde__pager_reserve(way->range.size, PROT_NONE, error);
+	return way->range.base ? enter(way, error) : -ENOMEM;
+}
+
+static int signal_make(void **self, struct sde__pager_range *range, struct sde_error *error)
+{
+	struct signal_way *way = calloc(1, sizeof(*way));
+	int ret;
+
+	if (!way)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	way->range = *range;
+	way->range.base = NULL;
+	way->process = getpid();
+	way->pipe[0] = way->pipe[1] = -1;
+	ret = signal_begin(way, error);
+	if (ret) {
+		signal_close(way);
+		return ret;
+	}
+	range->base = way->range.base;
+	*self = way;
+	return 0;
+}
+
+static int signal_handle(const void *self)
+{
+	return ((const struct signal_way *)self)->pipe[0];
+}
+
+static int signal_next(void *self, uint64_t *offset)
+{
+	struct signal_way *way = self;
+
+	/* written in one piece: so small a one is never torn */
+	return read(way->pipe[0], offset, sizeof(*offset)) == (ssize_t)sizeof(*offset);
+}
+
+static void *signal_stage(void *self)
+{
+	struct signal_way *way = self;
+
+	if (!way->stage) {
+		way->stage = mmap(NULL, way->range.unit, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (way->stage == MAP_FAILED)
+			way->stage = NULL;
+	}
+	return way->stage;
+}
+
+static void signal_wake(void *self, uint64_t offset)
+{
+	struct signal_way *way = self;
+
+	(void)offset;
+	__atomic_store_n(&way->idle, 0, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&way->answers, 1, __ATOMIC_RELEASE);
+	futex(&way->answers, FUTEX_WAKE, INT_MAX);
+}
+
+static int signal_show(void *self, uint64_t offset)
+{
+	struct signal_way *way = self;
+	const size_t unit = way->range.unit;
+	void *stage = way->stage;
+
+	way->stage = NULL;
+	madvise(stage, unit, MADV_DONTFORK);
+	if (mprotect(stage, unit, PROT_READ) ||
+	    mremap(stage, unit, unit, MREMAP_MAYMOVE | MREMAP_FIXED, way->range.base + offset) ==
+	    MAP_FAILED) {
+		const int ret = -errno;
+
+		munmap(stage, unit);
+		return ret;
+	}
+	__atomic_store_n(&way->there[offset / unit], 1, __ATOMIC_RELEASE);
+	signal_wake(way, offset);
+	return 0;
+}
+
+static int signal_hide(void *self, uint64_t offset)
+{
+	struct signal_way *way = self;
+	unsigned char *there = &way->there[offset / way->range.unit];
+	unsigned char *at = way->range.base + offset;
+
+	/* first, so that nobody believes it is there who finds that it is not */
+	__atomic_store_n(there, 0, __ATOMIC_RELEASE);
+	if (mmap(at, way->range.unit, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
+		const int ret = -errno;
+
+		__atomic_store_n(there, 1, __ATOMIC_RELEASE);
+		return ret;
+	}
+	madvise(at, way->range.unit, MADV_DONTFORK);
+	return 0;
+}
+
+const struct sde__pager_way sde__pager_signal = {
+	.name = "signal",
+	.make = signal_make,
+	.handle = signal_handle,
+	.next = signal_next,
+	.stage = signal_stage,
+	.show = signal_show,
+	.hide = signal_hide,
+	.wake = signal_wake,
+	.close = signal_close,
+};

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Touches by userfaultfd(2): the kernel stops the thread and tells. For user mode
+ * only, which needs no privilege. Pages are copied in by UFFDIO_COPY, each whole or
+ * not at all, and taken away by MADV_DONTNEED, after which they are missing again.
+ *
+ * The order at the end matters: closing the descriptor first would make what is
+ * missing read as zeros.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "pager_way.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifdef __linux__
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#endif
+
+#if defined(UFFD_API) && defined(SYS_userfaultfd)
+
+#ifndef UFFD_USER_MODE_ONLY		/* Linux 5.11 */
+#define UFFD_USER_MODE_ONLY 1
+#endif
+
+struct uffd {
+	int fd;
+	struct sde__pager_range range;
+	size_t page;
+	void *stage;
+};
+
+static uint64_t address(const struct uffd *u, uint64_t offset)
+{
+	return (uint64_t)(uintptr_t)u->range.base + offset;
+}
+
+static void uffd_close(void *self)
+{
+	struct uffd *u = self;
+
+	if (u->range.base)
+		munmap(u->range.base, u->range.size);
+	if (u->stage)
+		munmap(u->stage, u->range.unit);
+	if (u->fd >= 0)
+		close(u->fd);
+	free(u);
+}
+
+static int uffd_register(struct uffd *u, struct sde_error *error)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register area = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	const uint64_t needed = UINT64_C(1) << _UFFDIO_COPY | UINT64_C(1) << _UFFDIO_WAKE;
+	int ret;
+
+	u->fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
+	if (u->fd < 0 || ioctl(u->fd, UFFDIO_API, &api))
+		return sde__fail(error, SDE_E_UNSUPPORTED, "this system has no userfaultfd: %s",
+				 strerror(errno));
+	u->range.base = sde__pager_reserve(u->range.size, PROT_READ, error);
+	if (!u->range.base)
+		return -ENOMEM;
+	area.range.start = address(u, 0);
+	area.range.len = u->range.size;
+	if (ioctl(u->fd, UFFDIO_REGISTER, &area) || (area.ioctls & needed) != needed)
+		return sde__fail(error, SDE_E_UNSUPPORTED, "userfaultfd does not take the range: %s",
+				 strerror(errno));
+	u->stage = mmap(NULL, u->range.unit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			0);
+	if (u->stage != MAP_FAILED)
+		return 0;
+	ret = -errno;
+	u->stage = NULL;
+	return sde__fail_why(error, ret, "no memory to fill");
+}
+
+static int uffd_make(void **self, struct sde__pager_range *range, struct sde_error *error)
+{
+	struct uffd *u = calloc(1, sizeof(*u));
+	int ret;
+
+	if (!u)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	u->fd = -1;
+	u->range = *range;
+	u->range.base = NULL;
+	u->page = (size_t)sysconf(_SC_PAGESIZE);
+	ret = uffd_register(u, error);
+	if (ret) {
+		uffd_close(u);
+		return ret;
+	}
+	range->base = u->range.base;
+	*self = u;
+	return 0;
+}
+
+static int uffd_handle(const void *self)
+{
+	return ((const struct uffd *)self)->fd;
+}
+
+static int uffd_next(void *self, uint64_t *offset)
+{
+	struct uffd *u = self;
+	struct uffd_msg message;
+
+	while (read(u->fd, &message, sizeof(message)) == (ssize_t)sizeof(message)) {
+		if (message.event != UFFD_EVENT_PAGEFAULT)
+			continue;
+		*offset = message.arg.pagefault.address - address(u, 0);
+		return 1;
+	}
+	return 0;
+}
+
+static void *uffd_stage(void *self)
+{
+	return ((struct uffd *)self)->stage;
+}
+
+/*
+ * All at once as a rule. Where somebody split the mapping (mlock, mprotect of a
+ * part), the kernel copies nothing that reaches over the cut: then page by page. A
+ * page that is there already stays.
+ */
+static int uffd_show(void *self, uint64_t offset)
+{
+	struct uffd *u = self;
+	size_t done = 0, most = u->range.unit;
+
+	while (done < u->range.unit) {
+		struct uffdio_copy copy = {
+			.dst = address(u, offset + done),
+			.src = (uint64_t)(uintptr_t)u->stage + done,
+			.len = most < u->range.unit - done ? most : u->range.unit - done,
+		};
+		const int failed = ioctl(u->fd, UFFDIO_COPY, &copy) ? errno : 0;
+
+		if (!failed || copy.copy > 0)
+			done += !failed ? copy.len : (size_t)copy.copy;
+		else if (failed == EEXIST)
+			done += u->page;
+		else if (failed == ENOENT && most > u->page)
+			most = u->page;
+		else if (failed != EAGAIN)
+			return -failed;
+	}
+	return 0;
+}
+
+static int uffd_hide(void *self, uint64_t offset)
+{
+	struct uffd *u = self;
+
+	return madvise(u->range.base + offset, u->range.unit, MADV_DONTNEED) ? -errno : 0;
+}
+
+static void uffd_wake(void *self, uint64_t offset)
+{
+	struct uffd *u = self;
+	struct uffdio_range range = { .start = address(u, offset), .len = u->range.unit };
+
+	ioctl(u->fd, UFFDIO_WAKE, &range);
+}
+
+const struct sde__pager_way sde__pager_uffd = {
+	.name = "userfaultfd",
+	.make = uffd_make,
+	.handle = uffd_handle,
+	.next = uffd_next,
+	.stage = uffd_stage,
+	.show = uffd_show,
+	.hide = uffd_hide,
+	.wake = uffd_wake,
+	.close = uffd_close,
+};
+
+#else
+
+static int no_uffd(void **self, struct sde__pager_range *range, struct sde_error *error)
+{
+	(void)self;
+	(void)range;
+	return sde__fail(error, SDE_E_UNSUPPORTED, "this system has no userfaultfd");
+}
+
+const struct sde__pager_way sde__pager_uffd = { .name = "userfaultfd", .make = no_uffd };
+
+#endif
