@@ -193,12 +193,15 @@ static void bring(struct sde__pager *p, uint32_t u)
 	} else {
 		ret = p->source.fill(p->source.ctx, offset, n, stage, &why);
 		memset(stage + n, 0, p->range.unit - n);
+		/* before anybody sees what it led to */
+		if (ret)
+			p->source.failed(p->source.ctx, &why);
 		shown = ret && p->sigbus ? ret : p->way->show(p->self, offset);
 	}
-	if (shown && !ret)
+	if (shown && (!ret || !stage)) {
 		ret = sde__fail_why(&why, shown, "cannot show a part of '%s'", p->source.name);
-	if (ret)
 		p->source.failed(p->source.ctx, &why);
+	}
 	if (shown)
 		lose(p, u, ret);
 	else

@@ -9,7 +9,7 @@
  * Each unit that is there is a mapping of its own: the pager keeps their number far
  * below the kernel's limit (vm.max_map_count).
  *
- * The handler is installed when the first range is made, and stays. Signals that
+ * The handler is installed when a range is made and it is not there, and stays. Signals that
  * are not ours go to the handler that was there before. In it nothing is called
  * but write, futex and atomics.
  */
@@ -39,10 +39,13 @@ struct signal_way {
 	pid_t process;
 	int pipe[2];
 	void *stage;
-	unsigned answers;	/* atomic, a futex: counts shows and wakes */
-	unsigned idle;		/* atomic: touches since, of what was there */
-	unsigned char *there;	/* atomic, by unit: it may be touched */
+	unsigned idle;		/* atomic: touches since the last answer, of what was there */
+	/* by unit, atomic, a futex: THERE if it may be touched, and ANSWER times the
+	 * answers. Changed by the pager's thread only */
+	uint32_t *word;
 };
+
+enum { THERE = 1, ANSWER = 2 };
 
 /* Found by the signal's handler: `end` is set last and cleared first. */
 static struct slot {
@@ -51,9 +54,8 @@ static struct slot {
 } slots[RANGES];
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction before;
-static bool installed;
 
-static void futex(unsigned *word, int operation, unsigned value)
+static void futex(uint32_t *word, int operation, uint32_t value)
 {
 	syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, NULL, NULL, 0);
 }
@@ -81,20 +83,22 @@ static bool is_write(const void *context)
 #endif
 }
 
-/* The touch's unit is there when this returns true. */
+/*
+ * The touch's unit was there when this returns true. Each request gets an answer for
+ * its own unit, and one thread has one request: they do not pile up.
+ */
 static bool wait_for_unit(struct signal_way *way, uintptr_t address)
 {
 	const uint64_t offset = address - (uintptr_t)way->range.base;
-	unsigned char *there = &way->there[offset / way->range.unit];
-	unsigned seen = __atomic_load_n(&way->answers, __ATOMIC_ACQUIRE);
+	uint32_t *word = &way->word[offset / way->range.unit];
+	const uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 
-	if (__atomic_load_n(there, __ATOMIC_ACQUIRE))
+	if (seen & THERE)
 		return __atomic_add_fetch(&way->idle, 1, __ATOMIC_RELAXED) < PATIENCE;
 	if (write(way->pipe[1], &offset, sizeof(offset)) != (ssize_t)sizeof(offset))
 		return false;
-	/* an answer to anybody is reason to try again: the rest is asked for again */
-	while (__atomic_load_n(&way->answers, __ATOMIC_ACQUIRE) == seen)
-		futex(&way->answers, FUTEX_WAIT, seen);
+	while (__atomic_load_n(word, __ATOMIC_ACQUIRE) == seen)
+		futex(word, FUTEX_WAIT, seen);
 	return true;
 }
 
@@ -120,15 +124,20 @@ static void on_touch(int number, siginfo_t *info, void *context)
 	errno = saved;
 }
 
+/* Also if somebody else's handler has taken its place since the last range. */
 static int install(struct sde_error *error)
 {
 	struct sigaction action = { .sa_sigaction = on_touch, .sa_flags = SA_SIGINFO | SA_ONSTACK };
+	struct sigaction now;
 
 	sigemptyset(&action.sa_mask);
-	if (!installed && sigaction(SIGSEGV, &action, &before))
+	if (sigaction(SIGSEGV, NULL, &now))
 		return sde__fail_why(error, -errno, "cannot handle SIGSEGV");
-	installed = true;
-	return 0;
+	if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == on_touch)
+		return 0;
+	before = now;
+	return sigaction(SIGSEGV, &action, NULL) ?
+	       sde__fail_why(error, -errno, "cannot handle SIGSEGV") : 0;
 }
 
 static int enter(struct signal_way *way, struct sde_error *error)
@@ -172,7 +181,7 @@ static void signal_close(void *self)
 	for (int i = 0; i < 2; i++)
 		if (way->pipe[i] >= 0)
 			close(way->pipe[i]);
-	free(way->there);
+	free(way->word);
 	free(way);
 }
 
@@ -180,8 +189,8 @@ static int signal_begin(struct signal_way *way, struct sde_error *error)
 {
 	int ret;
 
-	way->there = calloc(way->range.size / way->range.unit, 1);
-	if (!way->there)
+	way->word = calloc(way->range.size / way->range.unit, sizeof(*way->word));
+	if (!way->word)
 		return sde__fail(error, -ENOMEM, "out of memory");
 	if (pipe2(way->pipe, O_CLOEXEC)) {
 		ret = -errno;
@@ -245,11 +254,11 @@ static void *signal_stage(void *self)
 static void signal_wake(void *self, uint64_t offset)
 {
 	struct signal_way *way = self;
+	uint32_t *word = &way->word[offset / way->range.unit];
 
-	(void)offset;
 	__atomic_store_n(&way->idle, 0, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&way->answers, 1, __ATOMIC_RELEASE);
-	futex(&way->answers, FUTEX_WAKE, INT_MAX);
+	__atomic_store_n(word, *word + ANSWER, __ATOMIC_RELEASE);
+	futex(word, FUTEX_WAKE, INT_MAX);
 }
 
 static int signal_show(void *self, uint64_t offset)
@@ -268,24 +277,23 @@ static int signal_show(void *self, uint64_t offset)
 		munmap(stage, unit);
 		return ret;
 	}
-	__atomic_store_n(&way->there[offset / unit], 1, __ATOMIC_RELEASE);
-	signal_wake(way, offset);
+	__atomic_or_fetch(&way->word[offset / unit], THERE, __ATOMIC_RELEASE);
 	return 0;
 }
 
 static int signal_hide(void *self, uint64_t offset)
 {
 	struct signal_way *way = self;
-	unsigned char *there = &way->there[offset / way->range.unit];
+	uint32_t *word = &way->word[offset / way->range.unit];
 	unsigned char *at = way->range.base + offset;
 
 	/* first, so that nobody believes it is there who finds that it is not */
-	__atomic_store_n(there, 0, __ATOMIC_RELEASE);
+	__atomic_and_fetch(word, ~(uint32_t)THERE, __ATOMIC_RELEASE);
 	if (mmap(at, way->range.unit, PROT_NONE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
 		const int ret = -errno;
 
-		__atomic_store_n(there, 1, __ATOMIC_RELEASE);
+		__atomic_or_fetch(word, THERE, __ATOMIC_RELEASE);
 		return ret;
 	}
 	madvise(at, way->range.unit, MADV_DONTFORK);

@@ -33,7 +33,8 @@ struct sde__pager_way {
 	int (*show)(void *self, uint64_t offset);
 	/* It is not any more. */
 	int (*hide)(void *self, uint64_t offset);
-	/* Who waits for this unit is to try again. */
+	/* Who waits for this unit is to try again: after each `next`, also if nothing
+	 * was to be done. */
 	void (*wake)(void *self, uint64_t offset);
 	/* Takes the addresses away, then everything else. */
 	void (*close)(void *self);
