@@ -10,6 +10,7 @@
 
 #include <sdestore.h>
 
+#include <stdbool.h>
 #include <stdio.h>
 
 /*
@@ -84,7 +85,25 @@ void inspect_page(FILE *out, const struct inspect_report *report);
 
 /* The object for programs, and the one that stands there when there is none. */
 void inspect_json(FILE *out, const struct inspect_report *report);
-void inspect_json_error(FILE *out, const char *path, const struct sde_error *error);
+void inspect_json_error(FILE *out, const char *path, bool one_line,
+			const struct sde_error *error);
+
+/* --follow: what it prints every `period` seconds, and how. */
+#define INSPECT_FOLLOW_SCHEMA "sde-inspect-follow/1"
+
+struct inspect_follow {
+	const char *path;
+	double period;			/* seconds */
+	int json;			/* 1: a line of JSON a period */
+};
+
+/*
+ * Look at an open storage again and again until its writer has closed it
+ * (STATUS_OK) or died (STATUS_INCOMPLETE). A failure is left in `error`, and its code
+ * in *code.
+ */
+enum status_exit inspect_follow(const struct inspect_follow *follow, struct sde_storage *storage,
+				int *code, struct sde_error *error);
 
 /* Names that both forms use; never NULL. */
 const char *inspect_dtype(enum sde_dtype dtype);

@@ -217,9 +217,10 @@ void inspect_json(FILE *out, const struct inspect_report *report)
 	emit_end(&e);
 }
 
-void inspect_json_error(FILE *out, const char *path, const struct sde_error *error)
+void inspect_json_error(FILE *out, const char *path, bool one_line,
+			const struct sde_error *error)
 {
-	struct emitter e = { .out = out };
+	struct emitter e = { .out = out, .one_line = one_line };
 
 	emit_object(&e, NULL);
 	emit_string(&e, "schema", INSPECT_SCHEMA);

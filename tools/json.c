@@ -22,9 +22,10 @@ static void begin(struct emitter *e, const char *key)
 	bool array = e->array[e->depth];
 
 	if (e->depth && e->filled)
-		fputs(array ? ", " : ",", e->out);
+		fputs(array || e->one_line ? ", " : ",", e->out);
 	if (e->depth && !array) {
-		new_line(e->out, e->depth);
+		if (!e->one_line)
+			new_line(e->out, e->depth);
 		fprintf(e->out, "\"%s\": ", key);
 	}
 	e->filled = true;
@@ -54,7 +55,7 @@ void emit_end(struct emitter *e)
 	bool array = e->array[e->depth];
 
 	e->depth--;
-	if (!array && e->filled)
+	if (!array && e->filled && !e->one_line)
 		new_line(e->out, e->depth);
 	putc(array ? ']' : '}', e->out);
 	e->filled = true;

@@ -27,9 +27,10 @@
 
 #define EMIT_DEPTH 16
 
-/* Zero but for `out` to begin with; the rest is the emitter's own. */
+/* Zero but for these two to begin with; the rest is the emitter's own. */
 struct emitter {
 	FILE *out;
+	bool one_line;			/* all of it, but for emit_json */
 	unsigned depth;
 	bool filled;			/* the open container has an element */
 	bool array[EMIT_DEPTH];		/* by depth: it is an array */

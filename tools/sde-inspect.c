@@ -16,11 +16,13 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static const char usage[] =
 	"usage: sde-inspect [--json] [--verify] [--trust-ring] STORE\n"
 	"       sde-inspect --repair [--dry-run] [--truncate N] [--json] [--trust-ring]\n"
-	"                   STORE\n";
+	"                   STORE\n"
+	"       sde-inspect --follow [--period SECONDS] [--json] STORE\n";
 
 static const char *const help[] = {
 	"\n"
@@ -40,6 +42,10 @@ static const char *const help[] = {
 	"                    a store that has lost a chunk behind them can be resumed\n"
 	"      --trust-ring  believe the ring of a crashed store that was copied here\n"
 	"                    (cp, rsync, a backup), whole and after the run had ended\n"
+	"      --follow      go on looking until the writer closes the store or dies:\n"
+	"                    snapshots, rate, time, mean and spread of the newest\n"
+	"                    snapshot, and when the disk will be full\n"
+	"      --period SECONDS  between two looks; 1\n"
 	"  -h, --help        print this\n"
 	"  -V, --version     print the versions of the tool and of the library\n",
 	"\n"
@@ -73,6 +79,11 @@ static const char *const help[] = {
 	"repair {dry_run, ok, code, text, steps [{action, snapshots, file, text; of a\n"
 	"loss also what lost has}]}. A later version may add members but not change\n"
 	"these.\n",
+	"\n"
+	"With --follow it is an object a line, with the members schema\n"
+	"(\"" INSPECT_FOLLOW_SCHEMA "\"), path, state, snapshots, published, rate\n"
+	"(snapshots a second), time, iteration, mean and spread (a number for each\n"
+	"dimension), stored, free (bytes) and full_in (seconds).\n",
 	NULL
 };
 
@@ -80,7 +91,7 @@ static const struct tool tool = { "sde-inspect", usage, "hV", help };
 
 enum {
 	OPTION_JSON = OPTION_FIRST, OPTION_VERIFY, OPTION_TRUST_RING, OPTION_REPAIR,
-	OPTION_DRY_RUN, OPTION_TRUNCATE
+	OPTION_DRY_RUN, OPTION_TRUNCATE, OPTION_FOLLOW, OPTION_PERIOD
 };
 
 static const struct option long_options[] = {
@@ -90,6 +101,8 @@ static const struct option long_options[] = {
 	{ "repair", no_argument, NULL, OPTION_REPAIR },
 	{ "dry-run", no_argument, NULL, OPTION_DRY_RUN },
 	{ "truncate", required_argument, NULL, OPTION_TRUNCATE },
+	{ "follow", no_argument, NULL, OPTION_FOLLOW },
+	{ "period", required_argument, NULL, OPTION_PERIOD },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 }
@@ -97,9 +110,10 @@ static const struct option long_options[] = {
 
 struct command {
 	const char *path;
-	bool json, verify, trust_ring, repair, dry_run;
+	bool json, verify, trust_ring, repair, dry_run, follow;
 	const char *truncate;		/* NULL: not given */
 	uint64_t keep;
+	double period;			/* 0: not given */
 };
 
 static void warn(void *ctx, const char *message)
@@ -116,7 +130,7 @@ static enum status_exit fail(const struct command *command, int code, struct sde
 	error->code = code;
 	tool_complain(&tool, "", error->text);
 	if (command->json)
-		inspect_json_error(stdout, command->path, error);
+		inspect_json_error(stdout, command->path, command->follow, error);
 	return status_exit(code);
 }
 
@@ -204,9 +218,29 @@ static enum status_exit inspect(const struct command *command)
 	code = sde_storage_open(&storage, command->path, &open_options, &error);
 	if (code)
 		return fail(command, code, &error);
-	status = report_on(command, storage);
+	if (command->follow) {
+		const struct inspect_follow follow = { command->path,
+			command->period > 0 ? command->period : 1, command->json };
+
+		status = inspect_follow(&follow, storage, &code, &error);
+		if (code)
+			status = fail(command, code, &error);
+		else if (status == STATUS_INCOMPLETE)
+			tool_complain(&tool, "", "the writer died");
+	} else {
+		status = report_on(command, storage);
+	}
 	sde_storage_close(storage);
 	return status;
+}
+
+/* A day at most; 0 if it is none. */
+static double parse_period(const char *text)
+{
+	char *end;
+	const double seconds = strtod(text, &end);
+
+	return end != text && !*end && seconds >= 0.01 && seconds <= 86400 ? seconds : 0;
 }
 
 /* Decimal digits that fit, and nothing else. */
@@ -244,6 +278,13 @@ static enum status_exit take_option(struct command *command, int option, char *c
 		command->truncate = optarg;
 		return parse_number(optarg, &command->keep) ? STATUS_OK :
 		       tool_bad_usage(&tool, "not a number of snapshots:", optarg);
+	case OPTION_FOLLOW:
+		command->follow = true;
+		return STATUS_OK;
+	case OPTION_PERIOD:
+		command->period = parse_period(optarg);
+		return command->period > 0 ? STATUS_OK :
+		       tool_bad_usage(&tool, "bad period", optarg);
 	case ':':
 		return tool_bad_option(&tool, "a value is missing after", argv);
 	default:
@@ -276,6 +317,11 @@ int main(int argc, char *argv[])
 		return (int)tool_bad_usage(&tool, "--dry-run and --truncate belong to --repair", NULL);
 	if (command.repair && command.verify)
 		return (int)tool_bad_usage(&tool, "--repair and --verify exclude each other", NULL);
+	if (command.follow && (command.repair || command.verify))
+		return (int)tool_bad_usage(&tool, command.repair ? "--follow and --repair exclude each other" :
+					   "--follow and --verify exclude each other", NULL);
+	if (command.period > 0 && !command.follow)
+		return (int)tool_bad_usage(&tool, "--period goes with --follow only", NULL);
 	command.path = argv[optind];
 	return (int)tool_finish_output(&tool, command.repair ? repair(&command) : inspect(&command));
 }

@@ -172,12 +172,39 @@ moments_agree_with_theory()
 	grep '^moments: 2000 snapshots' said
 }
 
+follow_shows_every_snapshot_of_a_running_writer_and_ends_with_it()
+{
+	lorenz --chunk 64 --steps 20000 --path a.zarr 24 &
+	writer=$!
+	wait_for a.zarr 1
+	status 0 follow --period 0.05 a.zarr >said
+	wait "$writer"
+	writer=
+	[ "$(wc -l <said)" -eq "$(number_of a.zarr 'j["shape"][2]')" ]
+	# what it saw of the running store is what there is now
+	status 0 follow a.zarr >after
+	diff said after
+}
+
+follow_says_when_the_writer_died()
+{
+	lorenz --chunk 64 --steps 1000000000 --path b.zarr 24 >/dev/null &
+	writer=$!
+	wait_for b.zarr 100
+	{ sleep 0.3; kill -KILL "$writer"; } &
+	status 2 follow --period 0.05 b.zarr >said 2>err
+	grep '^follow: the writer died' err
+	[ "$(wc -l <said)" -eq "$(number_of b.zarr 'j["snapshots"]["committed"]')" ]
+	wait "$writer" || :
+	writer=
+}
+
 bad_command_lines_give_status_1_and_the_usage()
 {
 	for command in 'double_well --steps -1' 'double_well --seed 1x' 'double_well a b' \
 			'double_well --bogus' 'lorenz --dt 0' 'lorenz --sync always' \
 			'lorenz 0' 'lorenz 1 2' 'lorenz --seed 9223372036854775808' \
-			'quantiles' 'quantiles --at 2 x' 'quantiles --at 0.5,0.1 x' 'quantiles --threads 0 x'; do
+			'quantiles' 'quantiles --at 2 x' 'quantiles --at 0.5,0.1 x' 'quantiles --threads 0 x' 'follow' 'follow --period 0 x'; do
 		# shellcheck disable=SC2086
 		status 1 $command 2>err
 		grep '^usage: ' err

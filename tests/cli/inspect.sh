@@ -88,6 +88,34 @@ crashed_store()
 	status 137 sh -c 'store_writer "$@"; exit $?' - "$1" "${2:-4}" 10 kill
 }
 
+# followed CLOSE|KILL: a store of 40 snapshots whose writer ends while it is followed;
+# output in `seen`, what was said in `err`, the status in $got
+followed()
+{
+	mkfifo hold
+	store_writer s.zarr 4 40 wait <hold >said &
+	writer=$!
+	exec 3>hold
+	tries=0
+	while ! grep -q stored said; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 1000 ]
+		sleep 0.02
+	done
+	{
+		sleep 0.5
+		[ "$1" = CLOSE ] || kill -KILL "$writer"
+	} &
+	[ "$1" = KILL ] || { sleep 0.5; exec 3>&-; } &
+	[ "$1" = KILL ] || exec 3>&-
+	shift
+	got=0
+	"$@" >seen 2>err || got=$?
+	wait "$writer" || :
+	exec 3>&-
+	writer=
+}
+
 # ---------------------------------------------------------------------------
 # The tests: every function from here on is one.
 
@@ -442,6 +470,84 @@ END
 		'j["verify"]["damage"][0]["code"] == "SDE_E_CORRUPT"'
 	head -c 1000 run.npz >cut.npz
 	status 3 sde-inspect cut.npz
+}
+
+follow_ends_when_the_writer_closes()
+{
+	followed CLOSE sde-inspect --follow --period 0.1 --json s.zarr
+	[ "$got" -eq 0 ]
+	[ ! -s err ]
+	python3 - <<'END'
+import json, math
+looks = [json.loads(line) for line in open("seen")]
+assert len(looks) >= 3, looks
+assert all(x["state"] == "running" for x in looks[:-1]), looks
+assert looks[-1]["state"] == "closed" and looks[-1]["published"] == 40
+for x in looks:
+    assert x["schema"] == "sde-inspect-follow/1" and x["path"] == "s.zarr"
+    assert x["snapshots"] == 40 and x["time"] == 39 / 4 and x["iteration"] == 39 * 3
+    # component d of trajectory n is 39000 + 10 d + n, n below 8
+    assert x["mean"] == [39003.5, 39013.5], x
+    assert all(abs(s - math.sqrt(63 / 12)) < 1e-12 for s in x["spread"]), x
+    assert x["free"] > 0 and (x["full_in"] is None or x["full_in"] > 0)
+assert looks[0]["rate"] is None and looks[1]["rate"] == 0
+END
+}
+
+follow_says_when_the_writer_died()
+{
+	followed KILL sde-inspect --follow --period 0.1 --json s.zarr
+	[ "$got" -eq 4 ]
+	grep '^sde-inspect: the writer died$' err
+	tail -n 1 seen >j
+	python3 -c 'import json; x = json.load(open("j"))
+assert x["state"] == "crashed" and x["snapshots"] == 40, x'
+}
+
+follow_redraws_in_place_on_a_terminal()
+{
+	followed CLOSE python3 "$here/terminal.py" 30 sde-inspect --follow --period 0.1 s.zarr
+	[ "$got" -eq 0 ]
+	python3 - <<'END'
+import re
+seen = open("seen", newline="").read()
+assert seen.count("\x1b[6A") >= 2 and seen.count("\x1b[6A") == seen.count("snapshots") - 1, seen
+lines = re.sub("\x1b\\[[0-9]*[AK]", "", seen).split("\r\n")
+assert lines[0] == "s.zarr" and lines[-1] == "", lines
+assert all(len(line) < 30 for line in lines), lines
+assert lines[-7] == "  state       closed" and lines[-6].startswith("  snapshots   40, "), lines
+END
+}
+
+follow_of_a_closed_store_looks_once()
+{
+	store_writer s.zarr 4 12 close
+	status 0 sde-inspect --follow s.zarr >seen
+	[ "$(wc -l <seen)" -eq 1 ]
+	grep '^state closed, snapshots 12, -/s, time 2.75, iteration 33, mean 11003.5 11013.5, ' seen
+}
+
+follow_of_a_removed_store_ends()
+{
+	store_writer s.zarr 4 12 wait </dev/zero >said &
+	writer=$!
+	while ! grep -q stored said; do
+		sleep 0.02
+	done
+	{ sleep 0.3; rm -r s.zarr; } &
+	status 2 sde-inspect --follow --period 0.05 --json s.zarr >seen 2>err
+	grep 'removed or replaced' err
+	tail -n 1 seen | grep '"number": -100008'
+}
+
+bad_periods_are_refused()
+{
+	for arguments in '--follow --period 0' '--follow --period nan' '--follow --period 1x' \
+			'--period 1' '--follow --verify'; do
+		# shellcheck disable=SC2086
+		status 1 sde-inspect $arguments s.zarr 2>err
+		grep '^usage: ' err
+	done
 }
 
 # ---------------------------------------------------------------------------
