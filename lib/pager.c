@@ -84,6 +84,46 @@ void *sde__pager_reserve(size_t size, int protection, struct sde_error *error)
 	return base;
 }
 
+void *sde__pager_stage(size_t unit)
+{
+	void *stage = mmap(NULL, unit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (stage == MAP_FAILED)
+		return NULL;
+	madvise(stage, unit, MADV_DONTFORK);
+	return stage;
+}
+
+int sde__pager_move_in(void *stage, void *at, size_t unit)
+{
+	int ret;
+
+	if (!mprotect(stage, unit, PROT_READ) &&
+	    mremap(stage, unit, unit, MREMAP_MAYMOVE | MREMAP_FIXED, at) != MAP_FAILED)
+		return 0;
+	ret = -errno;
+	munmap(stage, unit);
+	return ret;
+}
+
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4	/* Linux 5.7 */
+#endif
+
+int sde__pager_take_back(void *at, size_t unit, void **stage)
+{
+	void *memory = mremap(at, unit, unit, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+
+	if (memory == MAP_FAILED)
+		return -errno;
+	/* one is enough */
+	if (*stage || mprotect(memory, unit, PROT_READ | PROT_WRITE))
+		munmap(memory, unit);
+	else
+		*stage = memory;
+	return 0;
+}
+
 /* ------------------------------------------------------------------------
  * The thread's side. Lists and states change under the lock, by this thread alone.
  */
@@ -127,9 +167,10 @@ static bool make_room(struct sde__pager *p)
 
 	pthread_mutex_lock(&p->lock);
 	while (p->present >= p->most) {
-		for (u = p->oldest; u != NOBODY && p->unit[u].pins; )
-			u = p->unit[u].newer;
-		if (u == NOBODY || p->way->hide(p->self, offset_of(p, u)))
+		for (u = p->oldest; u != NOBODY; u = p->unit[u].newer)
+			if (!p->unit[u].pins && !p->way->hide(p->self, offset_of(p, u)))
+				break;
+		if (u == NOBODY)
 			break;
 		list_remove(p, u);
 		p->unit[u].state = ABSENT;

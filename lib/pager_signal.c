@@ -3,8 +3,8 @@
  * Touches by SIGSEGV, where there is no userfaultfd. What is not there is
  * PROT_NONE; the signal's handler tells the pager through a pipe and waits, in the
  * thread that touched, until it has an answer. A unit is filled in memory beside the
- * range and moved into it by mremap, which others see as one change; a fresh
- * PROT_NONE mapping takes it away.
+ * range and moved into it by mremap, which others see as one change, and out of it
+ * again.
  *
  * Each unit that is there is a mapping of its own: the pager keeps their number far
  * below the kernel's limit (vm.max_map_count).
@@ -242,12 +242,8 @@ static void *signal_stage(void *self)
 {
 	struct signal_way *way = self;
 
-	if (!way->stage) {
-		way->stage = mmap(NULL, way->range.unit, PROT_READ | PROT_WRITE,
-				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (way->stage == MAP_FAILED)
-			way->stage = NULL;
-	}
+	if (!way->stage)
+		way->stage = sde__pager_stage(way->range.unit);
 	return way->stage;
 }
 
@@ -264,21 +260,14 @@ static void signal_wake(void *self, uint64_t offset)
 static int signal_show(void *self, uint64_t offset)
 {
 	struct signal_way *way = self;
-	const size_t unit = way->range.unit;
 	void *stage = way->stage;
+	int ret;
 
 	way->stage = NULL;
-	madvise(stage, unit, MADV_DONTFORK);
-	if (mprotect(stage, unit, PROT_READ) ||
-	    mremap(stage, unit, unit, MREMAP_MAYMOVE | MREMAP_FIXED, way->range.base + offset) ==
-	    MAP_FAILED) {
-		const int ret = -errno;
-
-		munmap(stage, unit);
-		return ret;
-	}
-	__atomic_or_fetch(&way->word[offset / unit], THERE, __ATOMIC_RELEASE);
-	return 0;
+	ret = sde__pager_move_in(stage, way->range.base + offset, way->range.unit);
+	if (!ret)
+		__atomic_or_fetch(&way->word[offset / way->range.unit], THERE, __ATOMIC_RELEASE);
+	return ret;
 }
 
 static int signal_hide(void *self, uint64_t offset)
@@ -286,18 +275,22 @@ static int signal_hide(void *self, uint64_t offset)
 	struct signal_way *way = self;
 	uint32_t *word = &way->word[offset / way->range.unit];
 	unsigned char *at = way->range.base + offset;
+	const size_t unit = way->range.unit;
 
 	/* first, so that nobody believes it is there who finds that it is not */
 	__atomic_and_fetch(word, ~(uint32_t)THERE, __ATOMIC_RELEASE);
-	if (mmap(at, way->range.unit, PROT_NONE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED) {
-		const int ret = -errno;
-
-		__atomic_or_fetch(word, THERE, __ATOMIC_RELEASE);
-		return ret;
+	if (!mprotect(at, unit, PROT_NONE) && !sde__pager_take_back(at, unit, &way->stage))
+		return 0;
+	/* an older kernel */
+	if (mmap(at, unit, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+		 0) != MAP_FAILED) {
+		madvise(at, unit, MADV_DONTFORK);
+		return 0;
 	}
-	madvise(at, way->range.unit, MADV_DONTFORK);
-	return 0;
+	/* it stays as it was, readable or to be asked for */
+	if (!mprotect(at, unit, PROT_READ))
+		__atomic_or_fetch(word, THERE, __ATOMIC_RELEASE);
+	return -ENOMEM;
 }
 
 const struct sde__pager_way sde__pager_signal = {

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Touches by userfaultfd(2): the kernel stops the thread and tells. For user mode
- * only, which needs no privilege. Pages are copied in by UFFDIO_COPY, each whole or
- * not at all, and taken away by MADV_DONTNEED, after which they are missing again.
+ * only, which needs no privilege.
+ *
+ * A unit is moved in and out by mremap as a whole, which costs a twentieth of
+ * UFFDIO_COPY and MADV_DONTNEED: no page is copied, cleared or freed, and the memory
+ * of the unit that leaves is that of the next one to be filled.
  *
  * The order at the end matters: closing the descriptor first would make what is
  * missing read as zeros.
@@ -35,7 +38,6 @@
 struct uffd {
 	int fd;
 	struct sde__pager_range range;
-	size_t page;
 	void *stage;
 };
 
@@ -57,11 +59,18 @@ static void uffd_close(void *self)
 	free(u);
 }
 
+static int uffd_watch(const struct uffd *u, uint64_t offset, size_t n)
+{
+	struct uffdio_register area = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	area.range.start = address(u, offset);
+	area.range.len = n;
+	return ioctl(u->fd, UFFDIO_REGISTER, &area) ? -errno : 0;
+}
+
 static int uffd_register(struct uffd *u, struct sde_error *error)
 {
 	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register area = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	const uint64_t needed = UINT64_C(1) << _UFFDIO_COPY | UINT64_C(1) << _UFFDIO_WAKE;
 	int ret;
 
 	u->fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY);
@@ -71,18 +80,9 @@ static int uffd_register(struct uffd *u, struct sde_error *error)
 	u->range.base = sde__pager_reserve(u->range.size, PROT_READ, error);
 	if (!u->range.base)
 		return -ENOMEM;
-	area.range.start = address(u, 0);
-	area.range.len = u->range.size;
-	if (ioctl(u->fd, UFFDIO_REGISTER, &area) || (area.ioctls & needed) != needed)
-		return sde__fail(error, SDE_E_UNSUPPORTED, "userfaultfd does not take the range: %s",
-				 strerror(errno));
-	u->stage = mmap(NULL, u->range.unit, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			0);
-	if (u->stage != MAP_FAILED)
-		return 0;
-	ret = -errno;
-	u->stage = NULL;
-	return sde__fail_why(error, ret, "no memory to fill");
+	ret = uffd_watch(u, 0, u->range.size);
+	return ret ? sde__fail(error, SDE_E_UNSUPPORTED, "userfaultfd does not take the range: %s",
+			       strerror(-ret)) : 0;
 }
 
 static int uffd_make(void **self, struct sde__pager_range *range, struct sde_error *error)
@@ -95,7 +95,6 @@ static int uffd_make(void **self, struct sde__pager_range *range, struct sde_err
 	u->fd = -1;
 	u->range = *range;
 	u->range.base = NULL;
-	u->page = (size_t)sysconf(_SC_PAGESIZE);
 	ret = uffd_register(u, error);
 	if (ret) {
 		uffd_close(u);
@@ -127,44 +126,30 @@ static int uffd_next(void *self, uint64_t *offset)
 
 static void *uffd_stage(void *self)
 {
-	return ((struct uffd *)self)->stage;
+	struct uffd *u = self;
+
+	if (!u->stage)
+		u->stage = sde__pager_stage(u->range.unit);
+	return u->stage;
 }
 
-/*
- * All at once as a rule. Where somebody split the mapping (mlock, mprotect of a
- * part), the kernel copies nothing that reaches over the cut: then page by page. A
- * page that is there already stays.
- */
+/* Moved over the range that is missing: what replaces it is not watched any more. */
 static int uffd_show(void *self, uint64_t offset)
 {
 	struct uffd *u = self;
-	size_t done = 0, most = u->range.unit;
+	void *stage = u->stage;
 
-	while (done < u->range.unit) {
-		struct uffdio_copy copy = {
-			.dst = address(u, offset + done),
-			.src = (uint64_t)(uintptr_t)u->stage + done,
-			.len = most < u->range.unit - done ? most : u->range.unit - done,
-		};
-		const int failed = ioctl(u->fd, UFFDIO_COPY, &copy) ? errno : 0;
-
-		if (!failed || copy.copy > 0)
-			done += !failed ? copy.len : (size_t)copy.copy;
-		else if (failed == EEXIST)
-			done += u->page;
-		else if (failed == ENOENT && most > u->page)
-			most = u->page;
-		else if (failed != EAGAIN)
-			return -failed;
-	}
-	return 0;
+	u->stage = NULL;
+	return sde__pager_move_in(stage, u->range.base + offset, u->range.unit);
 }
 
+/* Watched again first, so that at no time it is there and empty. */
 static int uffd_hide(void *self, uint64_t offset)
 {
 	struct uffd *u = self;
+	const int ret = uffd_watch(u, offset, u->range.unit);
 
-	return madvise(u->range.base + offset, u->range.unit, MADV_DONTNEED) ? -errno : 0;
+	return ret ? ret : sde__pager_take_back(u->range.base + offset, u->range.unit, &u->stage);
 }
 
 static void uffd_wake(void *self, uint64_t offset)

@@ -42,6 +42,21 @@ struct sde__pager_way {
 
 extern const struct sde__pager_way sde__pager_uffd, sde__pager_signal;
 
+/* A unit's memory; NULL. */
+void *sde__pager_stage(size_t unit);
+
+/*
+ * Put it in place of what is at `at`, read-only, in one instant as others see it.
+ * -errno: then it is given up, and nothing has changed.
+ */
+int sde__pager_move_in(void *stage, void *at, size_t unit);
+
+/*
+ * The other way: what is at `at` becomes *stage, and what stays there is empty. The
+ * caller has seen to it that nobody sees that as zeros. -errno.
+ */
+int sde__pager_take_back(void *at, size_t unit, void **stage);
+
 /* Reserve addresses, inaccessible or readable; not inherited by fork. NULL. */
 void *sde__pager_reserve(size_t size, int protection, struct sde_error *error);
 
