@@ -770,8 +770,8 @@ int sde_array_read(const struct sde_array *array, const uint64_t *start,
 		   void *out, size_t out_size);
 
 /*
- * With on_hole NaN: what reads and maps of this handle have filled so far, in order of
- * snapshots; neighbours with the same cause are put together. A hole is a whole inner
+ * With on_hole NaN: what reads, maps and walks of this handle have filled so far, in order
+ * of snapshots; neighbours with the same cause are put together. A hole is a whole inner
  * chunk (of time and iteration: a chunk's snapshots in a block), of which a read may
  * have touched a part only. `hole` may be NULL. Returns how many it calls it for, so
  * 0: every value read through this handle is as it was stored; or -EINVAL, -ENOMEM.
@@ -872,7 +872,8 @@ struct sde_map_options {
  *
  * A chunk that cannot be read (damaged, missing, the store truncated) is never shown
  * as zeros: its numbers are NaN, or touching it raises SIGBUS, as options say, and
- * sde_array_error has the sentence. Memory that is not there makes system calls (and
+ * sde_array_error has the sentence. (In a storage opened with on_hole NaN, NaN where a
+ * file is missing or damaged is no error, and sde_array_holes lists it.) Memory that is not there makes system calls (and
  * so MPI) fail with EFAULT: see sde_array_materialize. After fork() only the parent
  * has it.
  *

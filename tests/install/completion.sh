@@ -140,6 +140,15 @@ export_knows_which_of_its_options_have_a_value()
 	offers a.npz
 }
 
+inspect_knows_that_a_period_has_a_value()
+{
+	touch a.npz
+	completed sde-inspect --follow --period ''
+	[ ${#COMPREPLY[@]} -eq 0 ]
+	completed sde-inspect --period 1 ''
+	offers a.npz
+}
+
 export_leaves_a_slice_that_readline_cuts_alone()
 {
 	a_tool

@@ -164,6 +164,8 @@ def check_members():
                "sde_numpy_options": "sde_numpy_storage_create.3",
                "sde_npz_options": "sde_npz_write.3",
                "sde_open_options": "sde_storage_open.3",
+               "sde_map_options": "sde_array_map.3",
+               "sde_walk_options": "sde_array_walk.3", "sde_block": "sde_array_walk.3",
                "sde_storage_info": "sde_storage_info.3", "sde_verify": "sde_storage_info.3",
                "sde_repair_options": "sde_zarr_storage_repair.3",
                "sde_repair_step": "sde_zarr_storage_repair.3",
