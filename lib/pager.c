@@ -547,6 +547,8 @@ int sde__pager_new(struct sde__pager **out, const struct sde__pager_source *sour
 	pthread_cond_init(&p->changed, NULL);
 	ret = measure(p, budget, error);
 	if (!ret) {
+		/* measured: one at least
+		 * NOLINTNEXTLINE(clang-analyzer-optin.portability.UnixAPI) */
 		p->unit = calloc(p->units, sizeof(*p->unit));
 		if (!p->unit)
 			ret = sde__fail(error, -ENOMEM, "out of memory");

@@ -123,7 +123,7 @@ static void walk_and_compare(const struct sde_array *array, const uint64_t *star
 static void walk_all_ways(struct sde_array *array, bool chunked, uint64_t *seed)
 {
 	const unsigned ndim = sde_array_ndim(array);
-	uint64_t start[3], count[3];
+	uint64_t start[3] = { 0 }, count[3] = { 0 };
 
 	for (unsigned threads = 0; threads < 4; threads++)
 		for (int whole = 0; whole < 2; whole++) {
