@@ -101,9 +101,10 @@ static void walk_and_compare(const struct sde_array *array, const uint64_t *star
 		seen.count[i] = count ? count[i] : sde_array_shape(array)[i];
 		n *= seen.count[i];
 	}
-	seen.bytes = calloc(n, seen.item);
-	seen.times = calloc(n, sizeof(*seen.times));
-	expected = malloc(n * seen.item);
+	/* one more: a selection may be empty */
+	seen.bytes = calloc(n + 1, seen.item);
+	seen.times = calloc(n + 1, sizeof(*seen.times));
+	expected = malloc((n + 1) * seen.item);
 	options.threads = threads;
 	options.start = start;
 	options.count = count;
