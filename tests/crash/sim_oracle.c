@@ -178,8 +178,10 @@ static const char *compare_state(const struct sim_store *store, struct sde_stora
 	size_t n = sizeof(is);
 	const int ret = sde_storage_state(storage, is, &n);
 
-	if (!size)
-		return ret == SDE_E_NO_DATA ? NULL : differs("state", count - 1, "there is one");
+	if (!size && ret == SDE_E_NO_DATA)
+		return NULL;
+	if (!size && !ret)
+		return differs("state", count - 1, "there is one");
 	return ret || n != size || memcmp(expected, is, n) != 0 ?
 	       differs("state", count - 1, sde_strerror(ret)) : NULL;
 }
