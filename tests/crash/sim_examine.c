@@ -180,7 +180,8 @@ static void nested_event(void *ctx, const struct sim_event *event)
 	outer->place->nested_call = sim_call_name[event->call];
 	outer->place->nested_loss = sim_loss_name[loss];
 	p.sim = sim_crash(outer->sim, loss, p.dice);
-	p.store.rebooted |= p.power;
+	/* the ring's own sync may have failed: then only what was synced is believed */
+	p.store.rebooted |= p.power || outer->sim->failed;
 	p.power = loss != SIM_KILLED;
 	p.depth = 1;
 	sim_totals.states++;
