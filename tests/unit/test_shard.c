@@ -294,6 +294,101 @@ static void a_shard_is_sealed_file_first_then_directory(void **state)
 	assert_int_equal(fault_io_count(&fault, "sync", NULL), 0);
 }
 
+/*
+ * A reader that opens a shard twice, as zarr-python does: the index from the one that
+ * save has replaced meanwhile, the inner chunks from the new. Without a codec all inner
+ * chunks are of one size, so that each one's checksum is right at any one's place; and
+ * the state of the snapshot that came makes the side table longer by anything, by just
+ * one inner chunk, too.
+ */
+#define STATE_LARGEST 2048
+
+/* Chunk K with `count` snapshots, the last of them with a state of `state` bytes. */
+static void write_with_state(const struct sde__codec *codec, uint64_t count, uint32_t state)
+{
+	struct sde__slot_layout l = layout(), own;
+	unsigned char *slots, *wide, *raw = malloc(RAW);
+	struct sde__shard shard;
+	uint64_t size;
+
+	own = l;
+	own.state_capacity = STATE_LARGEST;
+	assert_int_equal(sde__slot_layout_derive(&own, NULL), 0);
+	slots = make_slots(&l);
+	wide = calloc(T, own.slot_size);
+	assert_non_null(wide);
+	for (uint64_t t = 0; t < T; t++) {
+		const struct sde__slot_head head = { (double)t, (int64_t)(K * T + t),
+						     t + 1 == count ? state : 0, false };
+
+		sde__slot_head_write(wide + t * own.slot_size, &head);
+		memcpy(wide + t * own.slot_size + own.payload_offset,
+		       slots + t * l.slot_size + l.payload_offset, l.slot_size - l.payload_offset);
+	}
+	assert_int_equal(sde__shard_init(&shard, home_here(), &own, codec, NULL), 0);
+	sde__shard_begin(&shard, K, count, wide);
+	for (uint64_t i = 0; i < INNER; i++)
+		assert_int_equal(sde__shard_encode(&shard, i, raw, NULL), 0);
+	assert_int_equal(sde__shard_write(&shard, 5, run, false, &size, NULL), 0);
+	sde__shard_free(&shard);
+	free(wide);
+	free(slots);
+	free(raw);
+}
+
+/* What zarr-python gets of inner chunk i at `at`, `n` bytes: false if it raises. */
+static bool is_taken(const struct sde__codec *codec, const unsigned char *file, size_t size,
+		     uint64_t at, uint64_t n, unsigned char *raw)
+{
+	/* what is cut off there would be the fill value, and nobody would be told */
+	if (at + n > size)
+		fail_msg("the old index leads behind the end");
+	if (le(file + at + n - 4, 4) != sde__crc32c_table(0, file + at, n - 4))
+		return false;
+	decode(codec, file + at, n, raw);
+	return true;
+}
+
+static void an_index_read_before_save_never_finds_other_numbers(void **state)
+{
+	static const size_t which[2] = { 0, 4 };	/* with checksums: blosc, none */
+	const uint64_t part = (RAW + 4 + 63) / 64 * 64;
+	unsigned whole = 0, refused = 0, traps = 0;
+
+	(void)state;
+	fault_io_init(&fault);
+	for (unsigned c = 0; c < 2; c++)
+		for (uint32_t more = 0; more <= STATE_LARGEST; more += 4) {
+			const struct sde__codec *codec = &codecs[which[c]];
+			unsigned char *old, *new, *index, raw[RAW];
+			size_t old_size, new_size;
+
+			write_with_state(codec, 2, 0);
+			old = scratch_read("6", &old_size);
+			write_with_state(codec, 3, more);
+			new = scratch_read("6", &new_size);
+			index = old + old_size - (16 * INNER + 4);
+			for (uint64_t i = 0; i < INNER; i++) {
+				if (!is_taken(codec, new, new_size, le(index + 16 * i, 8),
+					      le(index + 16 * i + 8, 8), raw)) {
+					refused++;
+					continue;
+				}
+				assert_values(raw, i, 3);
+				whole++;
+			}
+			/* by arithmetic: without a gap it would have been another's place */
+			traps += codec->id == SDE_CODEC_NONE &&
+				 (sde__side_size(3, more) + 63) / 64 * 64 ==
+				 (sde__side_size(2, 0) + 63) / 64 * 64 + part;
+			free(old);
+			free(new);
+			assert_int_equal(unlink("6"), 0);
+		}
+	assert_true(whole > 0 && refused > 0 && traps > 0);
+	assert_int_equal(fault.handles, 0);
+}
+
 static void any_failing_call_of_write_leaves_the_shorter_chunk_or_the_new(void **state)
 {
 	(void)state;
@@ -513,6 +608,7 @@ int main(void)
 		SCRATCH_TEST(what_was_written_is_read),
 		SCRATCH_TEST(a_grown_chunk_replaces_the_shorter_one_under_its_reader),
 		SCRATCH_TEST(a_shard_is_sealed_file_first_then_directory),
+		SCRATCH_TEST(an_index_read_before_save_never_finds_other_numbers),
 		SCRATCH_TEST(any_failing_call_of_write_leaves_the_shorter_chunk_or_the_new),
 		SCRATCH_TEST(any_failing_call_of_reading_is_returned),
 		SCRATCH_TEST(every_truncation_is_corrupt),
