@@ -266,9 +266,9 @@ tests_plain := $(strip $(if $(test_patterns),$(foreach t,$(every_test),$(if \
 	$(filter $(test_patterns),$(basename $t)),$t)),$(every_test)))
 # Installing and other people's readers do not depend on how we were compiled.
 tests_asan := $(filter-out install/% interop/%,$(tests_plain))
-# What has threads; the crash tests have processes.
-tests_tsan := $(filter unit/test_threads% unit/test_handles unit/test_map unit/test_walk \
-	unit/test_ways,$(tests_plain))
+# What has threads. The other crash tests have processes.
+tests_tsan := $(filter unit/test_threads% crash/test_threads% unit/test_handles unit/test_map \
+	unit/test_walk unit/test_ways,$(tests_plain))
 build_plain = $(BUILD)
 build_asan = $(BUILD)/asan
 build_tsan = $(BUILD)/tsan
