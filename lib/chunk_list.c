@@ -272,6 +272,8 @@ int sde__chunk_list_count(const struct sde__home *home, const struct sde__geomet
 
 struct search {
 	const struct sde__home *home;
+	int which;
+	uint64_t chunk;			/* whose inner chunks; UINT64_MAX: chunks */
 	uint64_t from, found;
 };
 
@@ -279,22 +281,40 @@ static int search_name(void *ctx, const char *name)
 {
 	struct search *s = ctx;
 	uint64_t index, inner;
-	const int which = s->home->format == 2 ? SIDES : CHUNKS;
 
-	if (parse_name(s->home, which, name, &index, &inner) && index >= s->from &&
-	    index < s->found)
+	if (!parse_name(s->home, s->which, name, &index, &inner))
+		return 0;
+	if (s->chunk != UINT64_MAX) {
+		if (index != s->chunk)
+			return 0;
+		index = inner;
+	}
+	if (index >= s->from && index < s->found)
 		s->found = index;
 	return 0;
+}
+
+static int search(struct search *s, uint64_t *next, struct sde_error *error)
+{
+	const struct sde__home *home = s->home;
+	const int ret = home->io->list(home->io->ctx, directory(home, s->which), search_name, s);
+
+	*next = s->found;
+	return ret ? sde__fail_why(error, ret, "cannot list the chunks of '%s'", home->path) : 0;
 }
 
 int sde__chunk_list_next(const struct sde__home *home, uint64_t from, uint64_t *next,
 			 struct sde_error *error)
 {
-	struct search s = { home, from, UINT64_MAX };
-	const int ret = home->io->list(home->io->ctx,
-				       directory(home, home->format == 2 ? SIDES : CHUNKS),
-				       search_name, &s);
+	struct search s = { home, home->format == 2 ? SIDES : CHUNKS, UINT64_MAX, from, UINT64_MAX };
 
-	*next = s.found;
-	return ret ? sde__fail_why(error, ret, "cannot list the chunks of '%s'", home->path) : 0;
+	return search(&s, next, error);
+}
+
+int sde__chunk_list_next_inner(const struct sde__home *home, uint64_t chunk, uint64_t from,
+			       uint64_t *next, struct sde_error *error)
+{
+	struct search s = { home, CHUNKS, chunk, from, UINT64_MAX };
+
+	return search(&s, next, error);
 }

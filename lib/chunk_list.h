@@ -50,8 +50,18 @@ int sde__chunk_list_count(const struct sde__home *home, const struct sde__geomet
 			  uint64_t chunks, uint64_t *files, uint64_t *bytes,
 			  struct sde_error *error);
 
+/*
+ * So many missing one behind the other are asked for one by one; then who looks at all
+ * asks for the next that there is. For what a store says it has may be any number.
+ */
+#define SDE__MISSING_ONES 64
+
 /* The first chunk from `from` on that is there; UINT64_MAX if there is none. */
 int sde__chunk_list_next(const struct sde__home *home, uint64_t from, uint64_t *next,
 			 struct sde_error *error);
+
+/* Format 2: the same among the inner chunks of one chunk. */
+int sde__chunk_list_next_inner(const struct sde__home *home, uint64_t chunk, uint64_t from,
+			       uint64_t *next, struct sde_error *error);
 
 #endif

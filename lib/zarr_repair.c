@@ -144,7 +144,7 @@ static int enter_block(struct repair *r, struct block *block, uint64_t number,
 	return 0;
 }
 
-/* The numbers of snapshots first:end, as the side table has them; NULL: it is lost. */
+/* The numbers of snapshots first:end, as the side table has them. */
 static int compare(struct repair *r, struct block *block, uint64_t first, uint64_t end,
 		   const uint64_t *side, struct sde_error *error)
 {
@@ -154,11 +154,7 @@ static int compare(struct repair *r, struct block *block, uint64_t first, uint64
 		const size_t inside = (size_t)(i % SDE__TIME_BLOCK);
 
 		ret = enter_block(r, block, i / SDE__TIME_BLOCK, error);
-		if (ret)
-			break;
-		if (!side) {
-			block->lost += block->damaged;
-		} else if (block->damaged || block->values[inside] != side[i - first]) {
+		if (!ret && (block->damaged || block->values[inside] != side[i - first])) {
 			block->values[inside] = side[i - first];
 			block->restored++;
 		}
@@ -166,37 +162,97 @@ static int compare(struct repair *r, struct block *block, uint64_t first, uint64
 	return ret;
 }
 
+/*
+ * Of snapshots first:end no side table is left. What may be restored in spite of it is
+ * in the blocks that they share with others, at both ends: those between are not read,
+ * for what a store says it has may be any number.
+ */
+static int pass_over(struct repair *r, struct block *block, uint64_t first, uint64_t end,
+		     struct sde_error *error)
+{
+	const uint64_t second = (first / SDE__TIME_BLOCK + 1) * SDE__TIME_BLOCK;
+	const uint64_t last = end / SDE__TIME_BLOCK * SDE__TIME_BLOCK;
+	const uint64_t part[2][2] = { { first, end < second ? end : second },
+				      { last < second ? second : last, end } };
+	int ret = 0;
+
+	for (int i = 0; i < 2 && !ret; i++) {
+		if (part[i][0] >= part[i][1])
+			continue;
+		ret = enter_block(r, block, part[i][0] / SDE__TIME_BLOCK, error);
+		if (block->damaged)
+			block->lost += part[i][1] - part[i][0];
+	}
+	return ret;
+}
+
+static int lose(struct repair *r, struct block *blocks, uint64_t first, uint64_t end,
+		struct sde_error *error)
+{
+	const int ret = pass_over(r, &blocks[0], first, end, error);
+
+	return ret ? ret : pass_over(r, &blocks[1], first, end, error);
+}
+
+/* The blocks of a chunk's snapshots; *missing: its file is not there. */
 static int restore_from(struct repair *r, struct sde__cursor *cursor, struct block *blocks,
-			uint64_t first, uint64_t end, struct sde_error *error)
+			uint64_t first, uint64_t end, bool *missing, struct sde_error *error)
 {
 	const struct sde__side *side = &cursor->file.side;
 	struct sde_error why = { 0 };
-	bool sided;
 	int ret;
 
 	ret = sde__cursor_open(cursor, first / r->reader->metadata.geometry.chunk_size, end - first,
 			       &why);
 	if (!ret)
 		ret = sde__cursor_side(cursor, &why);
+	*missing = ret == SDE_E_HOLE;
 	if (ret && !sde__is_damage(ret))
 		return sde__fail(error, ret, "%s", why.text);
 	/* what a dry run has not written to a file is not lost for that */
 	if (ret && r->reader->ring && first >= r->reader->ringed)
 		return 0;
-	sided = !ret;
-	ret = compare(r, &blocks[0], first, end,
-		      sided ? (const uint64_t *)(const void *)side->time : NULL, error);
-	return ret ? ret : compare(r, &blocks[1], first, end, sided ?
-				   (const uint64_t *)(const void *)side->iteration : NULL, error);
+	if (ret)
+		return lose(r, blocks, first, end, error);
+	ret = compare(r, &blocks[0], first, end, (const uint64_t *)(const void *)side->time, error);
+	return ret ? ret : compare(r, &blocks[1], first, end,
+				   (const uint64_t *)(const void *)side->iteration, error);
+}
+
+/* Each chunk that there is, and a long run of missing ones at once. */
+static int restore_all(struct repair *r, struct sde__cursor *cursor, struct block *blocks,
+		       struct sde_error *error)
+{
+	const uint64_t size = r->reader->metadata.geometry.chunk_size;
+	const uint64_t published = r->reader->metadata.snapshots;
+	const uint64_t chunks = (published + size - 1) / size;
+	unsigned missing_ones = 0;
+	uint64_t k = 0;
+	int ret = 0;
+
+	while (k < chunks && !ret) {
+		const uint64_t first = k++ * size;
+		bool missing = false;
+
+		ret = restore_from(r, cursor, blocks, first,
+				   published - first < size ? published : first + size, &missing, error);
+		missing_ones = missing ? missing_ones + 1 : 0;
+		if (ret || missing_ones < SDE__MISSING_ONES || k == chunks)
+			continue;
+		ret = sde__chunk_list_next(&r->reader->home, k, &k, error);
+		if (k > chunks)
+			k = chunks;
+		if (!ret)
+			ret = lose(r, blocks, first + size, k < chunks ? k * size : published, error);
+	}
+	return ret;
 }
 
 static int restore_blocks(struct repair *r, struct sde_error *error)
 {
-	const uint64_t size = r->reader->metadata.geometry.chunk_size;
-	const uint64_t published = r->reader->metadata.snapshots;
 	struct block *blocks = calloc(2, sizeof(*blocks));
 	struct sde__cursor cursor;
-	int ret = 0;
+	int ret;
 
 	if (!blocks)
 		return sde__fail(error, -ENOMEM, "out of memory");
@@ -205,9 +261,7 @@ static int restore_blocks(struct repair *r, struct sde_error *error)
 		blocks[i].number = UINT64_MAX;
 	}
 	sde__cursor_init(&cursor, r->reader);
-	for (uint64_t first = 0; first < published && !ret; first += size)
-		ret = restore_from(r, &cursor, blocks, first,
-				   published - first < size ? published : first + size, error);
+	ret = restore_all(r, &cursor, blocks, error);
 	for (int i = 0; i < 2 && !ret; i++)
 		ret = leave_block(r, &blocks[i], error);
 	sde__cursor_free(&cursor);
@@ -341,10 +395,42 @@ static int truncate_documents(struct repair *r, struct sde_error *error)
 	return sde__documents_write(&r->home, &metadata, true, true, error);
 }
 
+static int remove_cut(void *ctx, bool side, const char *name, uint64_t index)
+{
+	const struct strays *strays = ctx;
+	struct repair *r = strays->r;
+	const uint64_t size = r->reader->metadata.geometry.chunk_size;
+	int ret;
+
+	/* what lies behind the last snapshot has been judged already */
+	if (index >= (r->found + size - 1) / size)
+		return 0;
+	ret = r->io->remove_at(r->io->ctx, side ? r->home.side : r->home.shards, name, false);
+	/* a directory is nobody's chunk */
+	return !ret || ret == -EISDIR ? 0 :
+	       sde__fail_why(strays->error, ret, "cannot remove chunk '%s' of '%s'", name,
+			     r->home.path);
+}
+
+/* By what there is, not by what the metadata say there was. */
+static int remove_files(struct repair *r, struct sde_error *error)
+{
+	const uint64_t size = r->reader->metadata.geometry.chunk_size;
+	const uint64_t chunks = (r->options.snapshots + size - 1) / size;
+	struct strays strays = { r, error };
+	struct sde__chunk_list list;
+	int ret;
+
+	ret = sde__chunk_list_read(&list, &r->home, chunks, error);
+	if (!ret)
+		ret = sde__chunk_list_leftovers(&list, chunks, remove_cut, &strays);
+	sde__chunk_list_free(&list);
+	return ret;
+}
+
 static int truncate_store(struct repair *r, struct sde_error *error)
 {
-	const struct sde__geometry *g = &r->reader->metadata.geometry;
-	const uint64_t size = g->chunk_size, keep = r->options.snapshots;
+	const uint64_t keep = r->options.snapshots;
 	const uint64_t all = r->publishable ? r->reader->snapshots : r->reader->metadata.snapshots;
 	int ret = 0;
 
@@ -358,8 +444,8 @@ static int truncate_store(struct repair *r, struct sde_error *error)
 		/* a ring of the epoch before is nobody's either */
 		if (!ret)
 			ret = sde__ring_remove_files(r->io, r->home.ring, true, error);
-		for (uint64_t k = (keep + size - 1) / size; k * size < r->found && !ret; k++)
-			ret = sde__shard_remove(&r->home, g, k, error);
+		if (!ret)
+			ret = remove_files(r, error);
 	}
 	if (!ret)
 		tell_snapshots(r, SDE_REPAIR_TRUNCATE, keep, r->found, r->home.path,

@@ -75,19 +75,22 @@ static void tell(struct verification *v, struct sde_damage *damage, const struct
 		verify->lost(verify->ctx, damage);
 }
 
-/* A damage of the chunk's file, to inner chunks or, by_inner false, to all of it. */
-static void tell_file(struct verification *v, unsigned parts, uint64_t inner, bool by_inner,
+/* A damage of the chunk's file, to inner chunks inner:inner_end or, if that is 0, to all. */
+static void tell_file(struct verification *v, unsigned parts, uint64_t inner, uint64_t inner_end,
 		      const struct sde_error *error)
 {
 	const struct sde__geometry *g = &v->reader->metadata.geometry;
 	struct sde_damage damage = { .cause = v->cursor.file.cause };
+	uint64_t last[2];
 	char place[320];
 
 	damage.snapshots[0] = v->span[0];
 	damage.snapshots[1] = v->span[1];
 	damage.trajectories[1] = g->trajectories;
-	if (by_inner) {
+	if (inner_end) {
 		sde__inner_span(g, inner, damage.trajectories);
+		sde__inner_span(g, inner_end - 1, last);
+		damage.trajectories[1] = last[1];
 		sde__shard_reader_place(&v->cursor.file, inner, place, sizeof(place));
 	} else {
 		snprintf(place, sizeof(place), "%s", v->cursor.file.place);
@@ -109,7 +112,7 @@ static void tell_unpublished(struct verification *v, const struct sde_error *err
 
 	v->span[0] = published_in(v);
 	if (v->span[0] < v->span[1])
-		tell_file(v, SDE_PART_TIME | SDE_PART_ITERATION, 0, false, error);
+		tell_file(v, SDE_PART_TIME | SDE_PART_ITERATION, 0, 0, error);
 	memcpy(v->span, whole, sizeof(whole));
 }
 
@@ -214,19 +217,45 @@ static bool is_without_index(const struct verification *v)
 	return v->reader->home.format != 2 && !v->cursor.indexed;
 }
 
+/* The inner chunks from `inner` on to the next that is there are told at once: returns it. */
+static uint64_t skip_inner(struct verification *v, uint64_t inner)
+{
+	const uint64_t count = v->cursor.file.inner_count;
+	struct sde_error why = { 0 };
+	uint64_t next;
+
+	if (sde__chunk_list_next_inner(&v->reader->home, v->chunk, inner, &next, &v->failed))
+		return count;
+	if (next > count)
+		next = count;
+	if (next == inner)
+		return next;
+	sde__fail(&why, SDE_E_HOLE, "'%s/data' lacks the inner chunks %" PRIu64 ":%" PRIu64
+		  " of chunk %" PRIu64, v->reader->home.path, inner, next, v->chunk);
+	tell_file(v, SDE_PART_DATA, inner, next, &why);
+	return next;
+}
+
 static void check_inner(struct verification *v)
 {
-	for (uint64_t i = 0; i < v->cursor.file.inner_count && !v->failed.code; i++) {
+	unsigned missing = 0;
+
+	for (uint64_t i = 0; i < v->cursor.file.inner_count && !v->failed.code; ) {
 		struct sde_error why = { 0 };
 
-		if (!look_at(v, i, &why))
+		if (!look_at(v, i++, &why)) {
+			missing = 0;
 			continue;
+		}
 		/* said once */
 		if (is_without_index(v)) {
-			tell_file(v, SDE_PART_DATA, 0, false, &why);
+			tell_file(v, SDE_PART_DATA, 0, 0, &why);
 			return;
 		}
-		tell_file(v, SDE_PART_DATA, i, true, &why);
+		tell_file(v, SDE_PART_DATA, i - 1, i, &why);
+		missing = why.code == SDE_E_HOLE ? missing + 1 : 0;
+		if (missing >= SDE__MISSING_ONES)
+			i = skip_inner(v, i);
 	}
 }
 
@@ -245,13 +274,13 @@ static void verify_chunk(struct verification *v, uint64_t chunk)
 		v->span[1] = published_in(v);
 	sde__error_clear(&v->chunk_first);
 	if (sde__cursor_open(&v->cursor, chunk, v->span[1] - v->span[0], &why)) {
-		tell_file(v, SDE_PART_DATA | SDE_PART_STATE, 0, false, &why);
+		tell_file(v, SDE_PART_DATA | SDE_PART_STATE, 0, 0, &why);
 		tell_unpublished(v, &why);
 	} else {
 		check_inner(v);
 		sided = !sde__cursor_side(&v->cursor, &why);
 		if (!sided) {
-			tell_file(v, SDE_PART_STATE, 0, false, &why);
+			tell_file(v, SDE_PART_STATE, 0, 0, &why);
 			tell_unpublished(v, &why);
 		}
 	}
@@ -278,13 +307,7 @@ static int begin(struct verification *v, struct sde_error *error)
 	return 0;
 }
 
-/*
- * So many chunks missing one behind the other are told one by one; then all up to the
- * next that is there, at once, and their times are not looked at. For what a store
- * says it has may be any number.
- */
-#define MISSING_ONES 64
-
+/* SDE__MISSING_ONES are told one by one; then all up to the next, without their times. */
 static int skip_missing(struct verification *v, uint64_t *chunk, uint64_t end,
 			struct sde_error *error)
 {
@@ -335,7 +358,7 @@ static int verify_all(struct sde__reader *reader, const struct sde_verify *verif
 		verify_chunk(&v, k++);
 		missing = v.chunk_first.code == SDE_E_HOLE ? missing + 1 : 0;
 		ret = v.failed.code ? sde__fail(error, v.failed.code, "%s", v.failed.text) : 0;
-		if (!ret && missing >= MISSING_ONES)
+		if (!ret && missing >= SDE__MISSING_ONES)
 			ret = skip_missing(&v, &k, end, error);
 		done = k * size < end ? k * size : end;
 		if (!ret && verify->progress && verify->progress(verify->ctx, done, end))

@@ -329,6 +329,19 @@ static void overwrite_it(struct outcome *o)
 	failed(o, sde_storage_close_error(storage, &error), &error);
 }
 
+static void repair_it(struct outcome *o)
+{
+	for (int i = 0; i < 3; i++) {
+		struct sde_repair_options options = SDE_REPAIR_OPTIONS_INIT;
+		struct sde_error error = { 0 };
+
+		options.dry_run = i == 0;
+		options.truncate = i == 2;
+		options.snapshots = 2;
+		failed(o, sde_zarr_storage_repair(PLANTED_STORE, &options, &error), &error);
+	}
+}
+
 /* ------------------------------------------------------------------------
  * In a child
  */
@@ -396,8 +409,10 @@ static _Noreturn void be_child(enum planted_operation operation, int report)
 		open_it(&o);
 	else if (operation == PLANTED_RESUME)
 		resume_it(&o);
-	else
+	else if (operation == PLANTED_OVERWRITE)
 		overwrite_it(&o);
+	else
+		repair_it(&o);
 	if (write(report, &o, sizeof(o)) != sizeof(o))
 		_exit(125);
 	_exit(0);

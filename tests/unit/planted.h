@@ -39,6 +39,7 @@ enum planted_operation {
 	PLANTED_OPEN,		/* read-only: facts, every array, verify */
 	PLANTED_RESUME,		/* and store, save, truncate, close */
 	PLANTED_OVERWRITE,	/* create in its place */
+	PLANTED_REPAIR,		/* dry, in earnest, and truncating */
 	PLANTED_INSPECT,	/* sde-inspect */
 	PLANTED_VERIFY,		/* sde-inspect --verify */
 	PLANTED_EXPORT,		/* sde-export */

@@ -812,6 +812,76 @@ static void a_long_run_of_missing_files_is_one_hole(void **state)
 	sde__holes_free(&holes);
 }
 
+/* What verify told of trajectories, one line each. */
+struct lines {
+	unsigned count;
+	uint64_t snapshots[128][2], trajectories[128][2];
+};
+
+static void add_line(void *ctx, const struct sde_damage *damage)
+{
+	struct lines *lines = ctx;
+
+	assert_true(lines->count < 128);
+	assert_int_equal(damage->cause, SDE_CAUSE_MISSING);
+	assert_int_equal(damage->lost, SDE_PART_DATA);
+	twin_assert_sentence(damage->text, "/data", NULL);
+	memcpy(lines->snapshots[lines->count], damage->snapshots, 16);
+	memcpy(lines->trajectories[lines->count++], damage->trajectories, 16);
+}
+
+static void remove_inner(unsigned inner)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), PATH "/data/0.%u.1", inner);
+	assert_int_equal(unlink(name), 0);
+}
+
+/* A document may say that there are any number of them: 64 are told one by one. */
+static void a_long_run_of_missing_inner_chunks_is_told_at_once(void **state)
+{
+	static const double x[100];
+	const struct sde_ensemble wide = { 1, 100, SDE_FLOAT64 };
+	struct sde_zarr_options options = options_of(&forms[5]);
+	struct lines lines = { 0 };
+	const struct sde_verify verify = { .lost = add_line, .ctx = &lines };
+	struct sde_storage *storage;
+
+	(void)state;
+	options.trajectories_per_chunk = 1;
+	options.state_capacity = 0;
+	assert_int_equal(sde_zarr_storage_create(&storage, PATH, &wide, &options, NULL), 0);
+	for (uint64_t k = 0; k < T + 2; k++)
+		assert_int_equal(sde_storage_store(storage, (double)k, x, k), 0);
+	assert_int_equal(sde_storage_close(storage), 0);
+	for (unsigned i = 5; i < 95; i++)
+		remove_inner(i);
+	remove_inner(96);
+	assert_int_equal(sde_storage_open(&storage, PATH, NULL, NULL), 0);
+	assert_int_equal(sde_storage_verify(storage, &verify), SDE_E_HOLE);
+	assert_int_equal(sde_storage_close(storage), 0);
+	assert_int_equal(lines.count, 64 + 1 + 1);
+	for (unsigned i = 0; i < lines.count; i++) {
+		const uint64_t first = i < 65 ? 5 + i : 96, end = i < 64 ? first + 1 : i == 64 ? 95 : 97;
+
+		assert_int_equal(lines.snapshots[i][0], T);
+		assert_int_equal(lines.snapshots[i][1], T + 2);
+		assert_int_equal(lines.trajectories[i][0], first);
+		assert_int_equal(lines.trajectories[i][1], end);
+	}
+	/* and up to the last */
+	for (unsigned i = 95; i < 100; i++)
+		if (i != 96)
+			remove_inner(i);
+	lines.count = 0;
+	assert_int_equal(sde_storage_open(&storage, PATH, NULL, NULL), 0);
+	assert_int_equal(sde_storage_verify(storage, &verify), SDE_E_HOLE);
+	assert_int_equal(sde_storage_close(storage), 0);
+	assert_int_equal(lines.count, 65);
+	assert_int_equal(lines.trajectories[64][1], 100);
+}
+
 static void on_hole_is_checked_and_may_be_left_out(void **state)
 {
 	struct sde_open_options options = SDE_OPEN_OPTIONS_INIT;
@@ -847,6 +917,7 @@ int main(void)
 		SCRATCH_TEST(a_sealed_chunk_lost_before_the_ring_is_a_hole),
 		SCRATCH_TEST(holes_in_any_order_make_the_same_list),
 		SCRATCH_TEST(a_long_run_of_missing_files_is_one_hole),
+		SCRATCH_TEST(a_long_run_of_missing_inner_chunks_is_told_at_once),
 		SCRATCH_TEST(on_hole_is_checked_and_may_be_left_out),
 	};
 

@@ -681,6 +681,73 @@ static void damaged_blocks_of_times_are_restored_to_the_byte(void **state)
 			}
 }
 
+/* Of each block of times: how many numbers are lost, as the step's text says. */
+static void note_restored(void *ctx, const struct sde_repair_step *step)
+{
+	unsigned long long *lost = ctx;
+	const char *number = strchr(step->text, ';');
+
+	if (step->action != SDE_REPAIR_RESTORE)
+		return;
+	assert_non_null(strstr(step->file, PATH "/time/c/"));
+	assert_true(step->snapshots[0] / 8192 < 3);
+	lost[step->snapshots[0] / 8192] = number ? strtoull(number + 1, NULL, 10) : 0;
+}
+
+/* In front of the missing chunks, behind them, and in a block that they do not reach. */
+static void times_around_a_long_run_of_missing_chunks_are_restored(void **state)
+{
+	enum { SIZE = 64, FIRST = 20, END = 201, ALL = 270 * SIZE };
+	const struct sde_ensemble small = { 1, 1, SDE_FLOAT64 };
+	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+	struct sde_repair_options repair_options = SDE_REPAIR_OPTIONS_INIT;
+	unsigned long long lost[3] = { 99, 99, 99 };
+	struct sde_storage *storage;
+	struct sde_error error = { 0 };
+	char name[64];
+
+	(void)state;
+	options.chunk_size = SIZE;
+	options.sync = SDE_SYNC_NONE;
+	assert_int_equal(sde_zarr_storage_create(&storage, PATH, &small, &options, NULL), 0);
+	for (uint64_t k = 0; k < ALL; k++)
+		assert_int_equal(sde_storage_store(storage, (double)k / 8, &(double){ 1 }, k), 0);
+	assert_int_equal(sde_storage_close(storage), 0);
+	for (int k = FIRST; k < END; k++) {
+		snprintf(name, sizeof(name), PATH "/data/c/0/0/%d", k);
+		assert_int_equal(unlink(name), 0);
+	}
+	for (int block = 0; block < 3; block++) {
+		snprintf(name, sizeof(name), PATH "/time/c/%d", block);
+		assert_int_equal(truncate(name, 7), 0);
+	}
+	repair_options.step = note_restored;
+	repair_options.step_ctx = lost;
+	assert_int_equal(sde_zarr_storage_repair(PATH, &repair_options, &error), SDE_E_HOLE);
+	assert_int_equal(lost[0], 8192 - FIRST * SIZE);
+	assert_int_equal(lost[1], END * SIZE - 8192);
+	assert_int_equal(lost[2], 0);
+	for (uint64_t k = 0; k < ALL; k++) {
+		static const uint64_t nan = UINT64_C(0x7ff8000000000000);
+		static unsigned char *bytes;
+		size_t size;
+		double is, should = (double)k / 8;
+
+		if (k % 8192 == 0) {
+			free(bytes);
+			snprintf(name, sizeof(name), PATH "/time/c/%d", (int)(k / 8192));
+			bytes = scratch_read(name, &size);
+			assert_int_equal(size, 8192 * 8 + 4);
+		}
+		if (k / SIZE >= FIRST && k / SIZE < END)
+			memcpy(&should, &nan, 8);
+		memcpy(&is, bytes + k % 8192 * 8, 8);
+		assert_memory_equal(&is, &should, 8);
+		if (k == ALL - 1)
+			free(bytes);
+	}
+}
+
 static void a_lost_chunk_is_named_and_truncated_before(void **state)
 {
 	struct sde_repair_options options = SDE_REPAIR_OPTIONS_INIT;
@@ -896,6 +963,7 @@ int main(void)
 		SCRATCH_TEST(a_create_at_work_beside_is_left_alone),
 		SCRATCH_TEST(what_only_looks_like_a_leftover_stays),
 		SCRATCH_TEST(damaged_blocks_of_times_are_restored_to_the_byte),
+		SCRATCH_TEST(times_around_a_long_run_of_missing_chunks_are_restored),
 		SCRATCH_TEST(a_lost_chunk_is_named_and_truncated_before),
 		SCRATCH_TEST(a_lost_last_chunk_is_named_and_truncated_before),
 		SCRATCH_TEST(the_ring_makes_good_what_the_last_file_lost),
