@@ -251,11 +251,14 @@ int sde__home_sync_name(const struct sde__home *home, struct sde_error *error)
 	const int fd = io->open_at(io->ctx, home->root, "..", O_RDONLY | O_DIRECTORY);
 	int ret;
 
-	if (fd < 0)
-		return fd == -EACCES || fd == -EPERM ? 0 :
-		       sde__fail_why(error, fd, "cannot open the directory of '%s'", home->path);
-	ret = io->sync(io->ctx, fd);
-	io->close(io->ctx, fd);
+	if (fd == -EACCES || fd == -EPERM) {
+		ret = io->sync_file_system ? io->sync_file_system(io->ctx, home->root) : 0;
+	} else if (fd < 0) {
+		return sde__fail_why(error, fd, "cannot open the directory of '%s'", home->path);
+	} else {
+		ret = io->sync(io->ctx, fd);
+		io->close(io->ctx, fd);
+	}
 	return ret ? sde__fail_why(error, ret, "cannot sync the directory of '%s'", home->path) : 0;
 }
 

@@ -78,8 +78,8 @@ int sde__home_reopen(struct sde__home *home, const struct sde__home *from,
 		     struct sde_error *error);
 
 /*
- * Make the store's own name durable, where the directory it lies in may be opened: a
- * create may have been killed just before it did.
+ * Make the store's own name durable: a create may have been killed just before it did.
+ * Where the directory it lies in may not be opened, by all of the file system.
  */
 int sde__home_sync_name(const struct sde__home *home, struct sde_error *error);
 

@@ -205,28 +205,44 @@ int sde__io_remove_tree(const struct sde__io *io, int dir, const char *name)
 	return remove_tree(io, dir, name, TREE_DEPTH);
 }
 
+/*
+ * Make the name of the new directory `path` durable, by its parent; or by all of the file
+ * system, where the parent may be written and searched, but not read (mode 0333), and
+ * so not be opened to sync it.
+ */
+static int sync_new_name(const struct sde__io *io, const char *path, const char *parent)
+{
+	int (*sync)(void *, int) = io->sync;
+	int fd, ret;
+
+	fd = io->open_at(io->ctx, -1, parent, O_RDONLY | O_DIRECTORY);
+	if ((fd == -EACCES || fd == -EPERM) && io->sync_file_system) {
+		sync = io->sync_file_system;
+		fd = io->open_at(io->ctx, -1, path, O_RDONLY | O_DIRECTORY);
+	}
+	if (fd < 0)
+		return fd;
+	ret = sde__planted("parent-not-synced") ? 0 : sync(io->ctx, fd);
+	io->close(io->ctx, fd);
+	return ret;
+}
+
 /* A directory that is to outlive a power loss has its name synced. */
 static int make_one_directory(const struct sde__io *io, const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	char *parent;
-	int fd, ret;
+	int ret;
 
 	ret = io->make_directory_at(io->ctx, -1, path);
 	if (ret)
 		return ret;
 	parent = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-	if (!parent)
-		return -ENOMEM;
-	fd = io->open_at(io->ctx, -1, parent, O_RDONLY | O_DIRECTORY);
+	ret = parent ? sync_new_name(io, path, parent) : -ENOMEM;
 	free(parent);
-	if (fd < 0)
-		return fd;
-	ret = sde__planted("parent-not-synced") ? 0 : io->sync(io->ctx, fd);
 	/* another attempt must not find it there and take it for durable */
 	if (ret)
-		io->remove_at(io->ctx, fd, slash ? slash + 1 : path, true);
-	io->close(io->ctx, fd);
+		io->remove_at(io->ctx, -1, path, true);
 	return ret;
 }
 

@@ -59,6 +59,9 @@ struct sde__io {
 	int64_t (*pwrite)(void *ctx, int fd, const void *in, size_t n,
 			  uint64_t offset);
 	int (*sync)(void *ctx, int fd);			/* fsync, also of a directory */
+	/* all of the file system that fd is on: for a name in a directory that may not be
+	 * opened to sync it. May be NULL: such a name is then not made durable */
+	int (*sync_file_system)(void *ctx, int fd);
 	/* a hint: let the device begin with these bytes, so that sync has less to wait
 	 * for; promises nothing, cannot fail. NULL: not taken */
 	void (*begin_sync)(void *ctx, int fd, uint64_t offset, uint64_t n);
@@ -130,8 +133,9 @@ int sde__io_read_file(const struct sde__io *io, int dir, const char *name,
 int sde__io_remove_tree(const struct sde__io *io, int dir, const char *name);
 
 /*
- * mkdir -p of a path as the user gave it; what was made is durable. Has the form of the make_directory
- * option, whose default it is; ctx is a struct sde__io, or NULL for the real one.
+ * mkdir -p of a path as the user gave it; what was made is durable, also where its
+ * parent may be written and not read. Has the form of the make_directory option, whose
+ * default it is; ctx is a struct sde__io, or NULL for the real one.
  */
 int sde__io_make_directories(void *ctx, const char *path);
 

@@ -55,7 +55,7 @@ static int make_directory_at(void *ctx, int dir, const char *name)
 static int remove_at(void *ctx, int dir, const char *name, bool directory)
 {
 	(void)ctx;
-	return unlinkat(dir, name, directory ? AT_REMOVEDIR : 0) ? -errno : 0;
+	return unlinkat(dir < 0 ? AT_FDCWD : dir, name, directory ? AT_REMOVEDIR : 0) ? -errno : 0;
 }
 
 static int rename_at(void *ctx, int from_dir, const char *from, int to_dir, const char *to)
@@ -184,6 +184,12 @@ static int sync_fd(void *ctx, int fd)
 		ret = fsync(fd);
 	} while (ret && errno == EINTR);
 	return ret ? -errno : 0;
+}
+
+static int sync_file_system(void *ctx, int fd)
+{
+	(void)ctx;
+	return syncfs(fd) ? -errno : 0;
 }
 
 static void begin_sync(void *ctx, int fd, uint64_t offset, uint64_t n)
@@ -375,6 +381,7 @@ const struct sde__io sde__io_posix = {
 	.pread = pread_fd,
 	.pwrite = pwrite_fd,
 	.sync = sync_fd,
+	.sync_file_system = sync_file_system,
 	.begin_sync = begin_sync,
 	.allocate = allocate,
 	.map = map,

@@ -207,15 +207,17 @@ static int make_directory_at(void *ctx, int dir, const char *path)
 	return 0;
 }
 
-static int remove_at(void *ctx, int dir, const char *name, bool directory)
+static int remove_at(void *ctx, int dir, const char *path, bool directory)
 {
 	struct sim *sim = ctx;
-	struct sim_inode *parent = sim->dead ? NULL : inode_of(sim, dir);
+	struct sim_inode *parent;
 	struct sim_entry *entry;
+	char name[SIM_NAME];
 
 	if (sim->dead)
 		return -EIO;
-	entry = sim_entries_find(&parent->live_entries, name);
+	parent = walk(sim, dir, path, name);
+	entry = parent ? sim_entries_find(&parent->live_entries, name) : NULL;
 	if (!entry)
 		return -ENOENT;
 	if (directory != entry->inode->is_directory)

@@ -246,6 +246,15 @@ static int unmap(void *ctx, void *base, size_t size)
 	return sde__io_posix.unmap(NULL, base, size);
 }
 
+static int sync_file_system(void *ctx, int fd)
+{
+	struct fault_io *fault = ctx;
+
+	/* what is on it else is not the test's to wait for */
+	return fails(fault, "sync_file_system", name_of(fault, fd), 0) ?
+	       -fault->error : sde__io_posix.sync(NULL, fd);
+}
+
 static int sync_map(void *ctx, void *address, size_t size)
 {
 	struct fault_io *fault = ctx;
@@ -332,7 +341,8 @@ void fault_io_init(struct fault_io *fault)
 		.rename_at = rename_at, .rename_new_at = rename_new_at,
 		.exchange_at = exchange_at, .stat_at = stat_at,
 		.stat = stat_handle, .list = list, .pread = pread_handle,
-		.pwrite = pwrite_handle, .sync = sync_handle, .allocate = allocate, .map = map,
+		.pwrite = pwrite_handle, .sync = sync_handle,
+		.sync_file_system = sync_file_system, .allocate = allocate, .map = map,
 		.unmap = unmap, .sync_map = sync_map, .populate = populate, .lock = lock,
 		.is_locked = is_locked, .boot_id = boot_id, .file_system = file_system,
 		.random = random_bytes,

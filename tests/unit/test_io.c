@@ -306,6 +306,73 @@ static void a_made_directory_outlives_a_power_loss(void **state)
 	assert_int_equal(fault.handles, 0);
 }
 
+static int fail_to_sync(void *ctx, int fd)
+{
+	(void)ctx, (void)fd;
+	return -EIO;
+}
+
+/* One that may be written and not read cannot be opened to sync what was made in it. */
+static void a_directory_made_in_an_unreadable_one_outlives_a_power_loss(void **state)
+{
+	int at;
+
+	(void)state;
+	fault_io_init(&fault);
+	fault.only = "open_at";
+	fault_io_arm(&fault, 1, EACCES, false);
+	assert_int_equal(sde__io_make_directories(&fault.io, "p/q"), 0);
+	assert_true(fault.fired);
+	at = fault_io_find(&fault, 0, "sync_file_system", "p");
+	assert_true(at >= 0);
+	assert_true(at < fault_io_find(&fault, 0, "make_directory_at", "q"));
+	assert_int_equal(fault_io_count(&fault, "sync_file_system", NULL), 1);
+	/* a failure of that, or of opening the new one, leaves nothing to be found */
+	fault_io_arm(&fault, 1, EACCES, true);
+	assert_int_equal(sde__io_make_directories(&fault.io, "r"), -EACCES);
+	assert_false(scratch_exists("r"));
+	fault_io_arm(&fault, 1, EACCES, false);
+	fault.io.sync_file_system = fail_to_sync;
+	assert_int_equal(sde__io_make_directories(&fault.io, "r"), -EIO);
+	assert_false(scratch_exists("r"));
+	/* where there is no such call the failure to open is told */
+	fault_io_arm(&fault, 1, EACCES, false);
+	fault.io.sync_file_system = NULL;
+	assert_int_equal(sde__io_make_directories(&fault.io, "r"), -EACCES);
+	assert_false(scratch_exists("r"));
+	assert_int_equal(fault.handles, 0);
+}
+
+static void directories_are_made_where_one_may_not_look(void **state)
+{
+	const uid_t nobody = geteuid() ? geteuid() : 65534;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(mkdir("box", 0777), 0);
+	assert_int_equal(chown("box", nobody, (gid_t)-1), 0);
+	assert_int_equal(chmod("box", 0333), 0);
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		if (chdir("box") || (!geteuid() && setresuid(nobody, nobody, nobody)))
+			_exit(77);
+		if (open(".", O_RDONLY | O_DIRECTORY) >= 0)
+			_exit(77);
+		_exit(sde__io_make_directories(NULL, "a/b") ? 1 : 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(chmod("box", 0777), 0);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		print_message("every directory can be read here\n");
+		skip();
+	}
+	assert_int_equal(status, 0);
+	assert_true(is_directory("box/a/b"));
+}
+
 static void what_cannot_become_a_directory_is_an_error(void **state)
 {
 	(void)state;
@@ -489,6 +556,8 @@ int main(void)
 		SCRATCH_TEST(any_failing_call_of_remove_tree_is_returned),
 		SCRATCH_TEST(directories_are_made_with_their_parents),
 		SCRATCH_TEST(a_made_directory_outlives_a_power_loss),
+		SCRATCH_TEST(a_directory_made_in_an_unreadable_one_outlives_a_power_loss),
+		SCRATCH_TEST(directories_are_made_where_one_may_not_look),
 		SCRATCH_TEST(what_cannot_become_a_directory_is_an_error),
 		SCRATCH_TEST(a_refused_directory_is_reported),
 		SCRATCH_TEST(a_name_inside_is_never_opened_through_a_link),
