@@ -302,6 +302,12 @@ int sde__ring_fill(struct sde__ring *ring, uint64_t index, size_t offset, const 
 				   offset_of(ring, index) + offset, from, n, error);
 }
 
+int sde__ring_touch(const struct sde__ring *ring, uint64_t index, void (*act)(void *ctx), void *ctx,
+		    struct sde_error *error)
+{
+	return sde__ring_file_touch(&ring->segment[segment_of(ring, index)], act, ctx, error);
+}
+
 static int set_committed(struct sde__ring *ring, uint64_t index, struct sde_error *error)
 {
 	const int ret = set(ring, SDE__RING_COMMITTED, index + 1, error);

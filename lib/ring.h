@@ -91,6 +91,13 @@ int sde__ring_fill(struct sde__ring *ring, uint64_t index, size_t offset, const 
 		   size_t n, struct sde_error *error);
 int sde__ring_commit(struct sde__ring *ring, uint64_t index, struct sde_error *error);
 
+/*
+ * act(ctx), which reads or writes the memory of the slot of snapshot `index`, and does
+ * nothing else (guard.h). -EIO by the guard, and then it was left in the middle.
+ */
+int sde__ring_touch(const struct sde__ring *ring, uint64_t index, void (*act)(void *ctx), void *ctx,
+		    struct sde_error *error);
+
 /* Make all slots below `upto` durable, as far as they are not yet. */
 int sde__ring_sync(struct sde__ring *ring, uint64_t upto, struct sde_error *error);
 

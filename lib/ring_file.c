@@ -123,6 +123,18 @@ int sde__ring_file_fill(struct sde__ring_file *file, size_t offset, const void *
 	return 0;
 }
 
+int sde__ring_file_touch(const struct sde__ring_file *file, void (*act)(void *ctx), void *ctx,
+			 struct sde_error *error)
+{
+	if (!file->guarded)
+		act(ctx);
+	else if (sde__guard_run(file->base, file->size, act, ctx))
+		return sde__fail(error, -EIO,
+				 "cannot use 'data/.ring/%s': somebody shortened it, or its device failed",
+				 file->name);
+	return 0;
+}
+
 int sde__ring_file_put(struct sde__ring_file *file, size_t offset, size_t n,
 		       struct sde_error *error)
 {

@@ -59,6 +59,10 @@ int sde__ring_file_lay(struct sde__ring_file *file, int dir, const char *name, s
 int sde__ring_file_fill(struct sde__ring_file *file, size_t offset, const void *from, size_t n,
 			struct sde_error *error);
 
+/* act(ctx), on the memory alone; -EIO if the guard met a fault. */
+int sde__ring_file_touch(const struct sde__ring_file *file, void (*act)(void *ctx), void *ctx,
+			 struct sde_error *error);
+
 /* What the memory has there is in the file, too. */
 int sde__ring_file_put(struct sde__ring_file *file, size_t offset, size_t n,
 		       struct sde_error *error);

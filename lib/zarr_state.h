@@ -80,7 +80,8 @@ int sde__zarr_take_exact(struct sde__zarr *z, uint64_t index, void **out,
 			 struct sde_error *error);
 int sde__zarr_keep_exact(struct sde__zarr *z, const struct sde__metadata *next, const void *exact,
 			 struct sde_error *error);
-void sde__zarr_put_exact(struct sde__zarr *z, uint64_t index, const void *exact);
+int sde__zarr_put_exact(struct sde__zarr *z, uint64_t index, const void *exact,
+			struct sde_error *error);
 
 /* Stops and frees all; publishes nothing. */
 void sde__zarr_free(struct sde__zarr *z);

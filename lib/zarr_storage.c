@@ -392,19 +392,45 @@ int sde__zarr_remember(struct sde__zarr *z, struct sde__reader *reader, uint64_t
 	return ret;
 }
 
+struct copying {
+	unsigned char *to;
+	const unsigned char *from;
+	size_t n;
+};
+
+static void copy_slots(void *ctx)
+{
+	const struct copying *c = ctx;
+
+	memcpy(c->to, c->from, c->n);
+}
+
 int sde__zarr_refill(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
 		     struct sde_error *error)
 {
-	const uint64_t chunk = snapshots / sde__zarr_chunk_size(z);
+	const uint64_t size = sde__zarr_chunk_size(z), chunk = snapshots / size;
+	unsigned char *slots = sde__ring_slot(z->ring, chunk * size), *apart = NULL;
+	struct copying copying = { .to = slots, .n = snapshots % size * z->config.layout.slot_size };
 	struct sde__cursor cursor;
 	int ret;
 
-	if (snapshots % sde__zarr_chunk_size(z) == 0)
+	if (!copying.n)
 		return 0;
+	/* reading allocates, which a fault must not interrupt */
+	if (sde__ring_is_guarded(z->ring)) {
+		slots = apart = aligned_alloc(64, copying.n);
+		if (!apart)
+			return sde__fail(error, -ENOMEM, "out of memory");
+		/* also what lies between the parts of a slot goes into a file */
+		memset(apart, 0, copying.n);
+	}
+	copying.from = slots;
 	sde__cursor_init(&cursor, reader);
-	ret = sde__reader_slots(&cursor, chunk, snapshots % sde__zarr_chunk_size(z), &z->config.layout,
-				sde__ring_slot(z->ring, chunk * sde__zarr_chunk_size(z)), error);
+	ret = sde__reader_slots(&cursor, chunk, snapshots % size, &z->config.layout, slots, error);
 	sde__cursor_free(&cursor);
+	if (!ret && apart)
+		ret = sde__ring_touch(z->ring, chunk * size, copy_slots, &copying, error);
+	free(apart);
 	return ret;
 }
 
@@ -444,7 +470,7 @@ static int follow_truncate(struct sde__zarr *z, uint64_t snapshots, const void *
 		return ret;
 	ret = sde__zarr_refill(z, reader, snapshots, error);
 	if (!ret && exact && snapshots % size)
-		sde__zarr_put_exact(z, snapshots - 1, exact);
+		ret = sde__zarr_put_exact(z, snapshots - 1, exact, error);
 	if (!ret)
 		ret = sde__zarr_remember(z, reader, snapshots, error);
 	sde__reader_unref(reader);

@@ -7,7 +7,9 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "fault_io.h"
 #include "numbered.h"
+#include "publisher_state.h"
 #include "scratch.h"
 #include "twin.h"
 #include "zarr_storage.h"
@@ -234,6 +236,164 @@ static void with_the_guard_save_is_refused(void **state)
 	(void)state;
 }
 
+/* ------------------------------------------------------------------------
+ * What is copied from one run to the next: the exact last snapshot, the chunk that is
+ * not complete
+ */
+
+/* Cuts a file of the ring off just before a call. */
+static struct cutter {
+	const char *call, *name, *cut;
+} cutter;
+
+static void cut_before(void *ctx, const char *call, const char *name)
+{
+	struct cutter *c = ctx;
+
+	if (c->call && !strcmp(call, c->call) && !strcmp(name, c->name)) {
+		c->call = NULL;
+		if (truncate(c->cut, 0))
+			_exit(ENDED_WRONG);
+	}
+}
+
+static struct fault_io fault;
+static struct sde__publisher *publisher;
+
+static void options_with_keepbits(struct sde_zarr_options *o)
+{
+	*o = (struct sde_zarr_options)SDE_ZARR_OPTIONS_INIT;
+	o->threads = 1;
+	o->ring_io = SDE_RING_IO_MAPPED;
+	o->sigbus_guard = SDE_SIGBUS_GUARD_ON;
+	fault_io_init(&fault);
+	fault.before = cut_before;
+	fault.before_ctx = &cutter;
+}
+
+static struct sde_storage *stored(uint64_t count, bool saved)
+{
+	const struct sde__zarr_hooks hooks = { .io = &fault.io, .synchronous = true,
+					       .publisher = &publisher };
+	struct sde_zarr_options o;
+	struct sde_storage *storage;
+	int ret;
+
+	options_with_keepbits(&o);
+	o.chunk_size = T;
+	o.keepbits = 20;
+	ret = sde__zarr_create(&storage, STORE, &numbers.ensemble, &o, &hooks, NULL);
+	for (uint64_t i = 0; i < count && !ret; i++)
+		ret = numbered_store(&numbers, storage, SDE_LAYOUT_DEFAULT, i, i % 2);
+	if (!ret && saved)
+		ret = sde_storage_save(storage);
+	if (ret)
+		_exit(ENDED_WRONG);
+	return storage;
+}
+
+static int end(struct sde_storage *storage, int ret, const char *file)
+{
+	if (ret != -EIO || !names(storage, file))
+		return ENDED_WRONG;
+	return sde_storage_close(storage) ? ENDED_AS_IT_SHOULD : ENDED_WRONG;
+}
+
+static int last_of_a_cut_segment(void)
+{
+	struct sde_storage *storage = stored(T + 1, true);
+	static double x[1024];
+	int exact, ret;
+
+	if (sde_storage_last(storage, x, sizeof(x), &exact) || !exact || truncate(RING "segment.1", 0))
+		return ENDED_WRONG;
+	ret = sde_storage_last(storage, x, sizeof(x), &exact);
+	if (ret != -EIO || !names(storage, "'data/.ring/segment.1'"))
+		return ENDED_WRONG;
+	/* it is in a file: nothing more needs the slot */
+	return sde_storage_close(storage) ? ENDED_WRONG : ENDED_AS_IT_SHOULD;
+}
+
+/* Its numbers are in a chunk file, the exact ones in the ring alone. */
+static int save_of_a_cut_last(void)
+{
+	struct sde_storage *storage = stored(T, false);
+	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+
+	pthread_mutex_lock(&publisher->lock);
+	while (sde__publisher_step(publisher, SDE__ROLE_SEAL | SDE__ROLE_ENCODE, publisher->raw))
+		;
+	pthread_mutex_unlock(&publisher->lock);
+	if (sde_storage_info(storage, &info) || info.sealed != T || truncate(RING "segment.0", 0))
+		return ENDED_WRONG;
+	return end(storage, sde_storage_save(storage), "'data/.ring/segment.0'");
+}
+
+static int truncate_to_a_cut_last(void)
+{
+	struct sde_storage *storage = stored(T + 2, true);
+
+	if (truncate(RING "segment.1", 0))
+		return ENDED_WRONG;
+	if (sde_storage_truncate(storage, T + 1) != -EIO ||
+	    !names(storage, "'data/.ring/segment.1'"))
+		return ENDED_WRONG;
+	/* nothing has been cut down, and all is saved */
+	return sde_storage_close(storage) ? ENDED_WRONG : ENDED_AS_IT_SHOULD;
+}
+
+static int truncate_into_a_cut_segment(void)
+{
+	struct sde_storage *storage = stored(T + 2, true);
+
+	cutter = (struct cutter){ "rename_at", "zarr.json.tmp", RING "segment.1" };
+	return end(storage, sde_storage_truncate(storage, T + 1), "'data/.ring/segment.1'");
+}
+
+static int resume_into_a_cut_segment(void)
+{
+	struct sde_storage *storage = stored(T + 2, false);
+	const struct sde__zarr_hooks hooks = { .io = &fault.io, .synchronous = true };
+	struct sde_error error = { 0 };
+	struct sde_zarr_options o;
+	int ret;
+
+	if (sde_storage_close(storage))
+		return ENDED_WRONG;
+	options_with_keepbits(&o);
+	cutter = (struct cutter){ "allocate", "header.tmp", RING "segment.1" };
+	ret = sde__zarr_resume(&storage, STORE, &o, &hooks, &error);
+	return ret == -EIO && strstr(error.text, "'data/.ring/segment.1'") &&
+	       strstr(error.text, "shortened") ? ENDED_AS_IT_SHOULD : ENDED_WRONG;
+}
+
+static void with_the_guard_what_is_carried_over_is_refused(void **state)
+{
+	static int (*const act[])(void) = {
+		last_of_a_cut_segment, save_of_a_cut_last, truncate_to_a_cut_last,
+		truncate_into_a_cut_segment, resume_into_a_cut_segment,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(act) / sizeof(act[0]); i++) {
+		pid_t child;
+		int status;
+
+		fflush(NULL);
+		child = fork();
+		assert_true(child >= 0);
+		if (!child) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			signal(SIGBUS, SIG_DFL);
+			_exit(act[i]());
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (!WIFEXITED(status) || WEXITSTATUS(status) != ENDED_AS_IT_SHOULD)
+			fail_msg("case %zu ended with status %x", i, (unsigned)status);
+		assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(), STORE), 0);
+	}
+}
+
 static void what_the_caller_writes_is_not_guarded(void **state)
 {
 	const struct scene scene = { RING "segment.1", SDE_SIGBUS_GUARD_ON, false, 3, 5 };
@@ -276,6 +436,7 @@ int main(void)
 		SCRATCH_TEST(with_the_guard_store_is_refused),
 		SCRATCH_TEST(with_the_guard_a_lost_header_is_an_error),
 		SCRATCH_TEST(with_the_guard_save_is_refused),
+		SCRATCH_TEST(with_the_guard_what_is_carried_over_is_refused),
 		SCRATCH_TEST(what_the_caller_writes_is_not_guarded),
 		/* last: it installs the guard in this process */
 		SCRATCH_TEST(a_reader_of_a_cut_ring_is_told),
