@@ -67,20 +67,30 @@ static void store_le32(unsigned char *p, uint32_t value)
  * blosc
  */
 
+/* What libblosc 1 allocates for a call: two blocks and a little. */
+static size_t blosc_scratch(size_t block, size_t item)
+{
+	return 2 * block + item * sizeof(int32_t) + 64;
+}
+
 /*
- * libblosc 1 takes two blocks and a little of memory and goes on with NULL if it
- * gets none. Asking for as much just before turns that crash into -ENOMEM
- * (unless another thread takes it in between).
+ * libblosc goes on with NULL if it gets no memory. Asking for as much just before turns
+ * that crash into -ENOMEM (unless another thread takes it in between).
  */
 static bool blosc_has_memory(size_t block, size_t item)
 {
-	void *probe = malloc(2 * block + item * sizeof(int32_t) + 64);
+	void *probe = malloc(blosc_scratch(block, item));
 
 	if (!probe)
 		return false;
 	*(volatile char *)probe = 0;	/* else the pair may be optimised away */
 	free(probe);
 	return true;
+}
+
+static size_t blosc_block(size_t raw_size)
+{
+	return raw_size < BLOSC_AUTOMATIC_BLOCK ? raw_size : BLOSC_AUTOMATIC_BLOCK;
 }
 
 /*
@@ -92,10 +102,9 @@ static bool blosc_has_memory(size_t block, size_t item)
 static int blosc_encode(size_t item, const void *raw, size_t raw_size, void *out,
 			size_t room, size_t *out_size)
 {
-	size_t block = raw_size < BLOSC_AUTOMATIC_BLOCK ? raw_size : BLOSC_AUTOMATIC_BLOCK;
 	int n;
 
-	if (!blosc_has_memory(block, item))
+	if (!blosc_has_memory(blosc_block(raw_size), item))
 		return -ENOMEM;
 	n = blosc_compress_ctx(BLOSC_LEVEL, BLOSC_BITSHUFFLE, item, raw_size, raw, out,
 			       raw_size - raw_size / LEAST_GAIN, BLOSC_LZ4_COMPNAME, 0, 1);
@@ -324,6 +333,20 @@ size_t sde__codec_bound(const struct sde__codec *codec, size_t raw_size)
 		return 0;
 	return raw_size + raw_size / f->rate + f->overhead +
 	       (codec->checksum ? CHECKSUM_BYTES : 0);
+}
+
+/*
+ * libblosc allocates its scratch by posix_memalign. What glibc (2.26 to 2.36 at least)
+ * cuts off behind it goes into the thread's cache of small chunks, where it keeps the
+ * scratch from being merged with the memory behind, so that the next call is given
+ * fresh memory; until that cache is full, which is at seven.
+ */
+#define BLOSC_SCRATCHES 8
+
+size_t sde__codec_memory(const struct sde__codec *codec, size_t raw_size)
+{
+	return codec->id == SDE_CODEC_BLOSC_LZ4_BITSHUFFLE ?
+	       BLOSC_SCRATCHES * blosc_scratch(blosc_block(raw_size), codec->item) : 0;
 }
 
 /* The length of a match that its token says, before any byte that lengthens it. */

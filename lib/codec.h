@@ -35,6 +35,12 @@ size_t sde__codec_limit(const struct sde__codec *codec);
 size_t sde__codec_bound(const struct sde__codec *codec, size_t raw_size);
 
 /*
+ * The memory that a thread which encodes raw_size bytes, again and again, comes to hold
+ * beside its own: libblosc's blocks, which glibc's malloc may not reuse for some time.
+ */
+size_t sde__codec_memory(const struct sde__codec *codec, size_t raw_size);
+
+/*
  * The most raw bytes that `size` encoded ones can be: 255 times as many, for a byte of
  * an LZ4 block lengthens a match by at most that (and Blosc adds to the encoded ones
  * only).

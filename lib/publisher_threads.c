@@ -228,8 +228,10 @@ int sde__publisher_reset(struct sde__publisher *p, struct sde_error *error)
 uint64_t sde__publisher_memory(const struct sde__slot_layout *layout,
 			       const struct sde__codec *codec, unsigned threads)
 {
+	const size_t raw = sde__inner_bytes(&layout->geometry);
+
 	return sizeof(struct sde__publisher) + SDE__JOBS * sde__shard_memory(layout, codec) +
-	       (uint64_t)threads * sde__inner_bytes(&layout->geometry);
+	       (uint64_t)threads * ((uint64_t)raw + sde__codec_memory(codec, raw));
 }
 
 void sde__publisher_stop(struct sde__publisher *p)
