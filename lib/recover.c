@@ -10,6 +10,7 @@
 #include "planted.h"
 #include "series.h"
 #include "shard.h"
+#include "unsynced.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -186,6 +187,9 @@ int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
 	ret = sde__chunk_list_read(&list, &reader->home, (reader->filed + size - 1) / size, error);
 	if (!ret)
 		ret = sde__chunk_list_check(&list, &config->layout.geometry, error);
+	/* what is found is promised from now on */
+	if (!ret && config->sync != SDE_SYNC_NONE)
+		ret = sde__unsynced_settle(&reader->home, error);
 	/* also when nothing was in the ring: a publish may have died between two
 	 * documents */
 	if (!ret)

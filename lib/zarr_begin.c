@@ -13,6 +13,7 @@
 #include "planted.h"
 #include "recover.h"
 #include "storage.h"
+#include "unsynced.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -120,6 +121,8 @@ static int build(struct sde__zarr *z, const char *path, struct sde__home *old,
 		ret = sde__home_build(&z->home, path, z->config.options.overwrite, &exists, error);
 	if (!ret && exists)
 		ret = take_old(old, &z->home, error);
+	if (!ret && !sde__zarr_is_durable(z))
+		ret = sde__unsynced_mark(&z->home, error);
 	if (!ret)
 		ret = sde__documents_create(&z->home, &z->config.metadata, sde__zarr_is_durable(z), error);
 	if (!ret)
@@ -259,6 +262,8 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 	ret = make_state_buffers(z, error);
 	if (sde__planted("ring-removed-before-recovered"))
 		sde__ring_remove_files(z->io, z->home.ring, true, NULL);
+	if (!ret && !sde__zarr_is_durable(z))
+		ret = sde__unsynced_mark(&z->home, error);
 	if (!ret)
 		ret = sde__recover(reader, &z->config, error);
 	if (ret)

@@ -244,6 +244,11 @@ static void go_on(struct patient *p, struct sde_storage *storage)
 		sim_fail(p->place, "close behind it: %s", why.text);
 }
 
+static bool will_sync(const struct patient *p)
+{
+	return p->run->options.sync != SDE_SYNC_NONE;
+}
+
 static void examine_recovery(struct patient *p, uint64_t seen)
 {
 	const bool nest = !p->depth && p->run->kind->nested &&
@@ -251,6 +256,8 @@ static void examine_recovery(struct patient *p, uint64_t seen)
 	struct sde_storage *storage;
 	uint64_t count;
 
+	/* the policy is that of who recovers: it need not be the store's */
+	p->store.durable &= will_sync(p);
 	if (nest) {
 		p->sim->hook = nested_event;
 		p->sim->hook_ctx = p;
@@ -264,6 +271,7 @@ static void examine_recovery(struct patient *p, uint64_t seen)
 		sim_fail(p->place, "resume finds %" PRIu64 " snapshots, open found %" PRIu64, count,
 			 seen);
 	check_and_sample(p, count, count, "recovered");
+	p->store.durable = will_sync(p);
 	sim_store_settle(&p->store, count);
 	p->power = false;
 	if (sim_below(&p->dice, 2))
@@ -367,12 +375,18 @@ static bool identify(struct patient *p)
 	return true;
 }
 
+/* Of a store in the place of another either may be what is found. */
+static bool is_durable(const struct patient *p)
+{
+	return p->store.durable && (!p->run->replacing || p->run->old.durable);
+}
+
 static void examine(struct patient *p)
 {
 	uint64_t least, seen = SIM_NEVER;
 
 	p->hooks = (struct sde__zarr_hooks){ .io = &p->sim->io, .synchronous = true };
-	if (p->power && !p->store.durable) {
+	if (p->power && !is_durable(p)) {
 		examine_ruin(p);
 	} else if (identify(p)) {
 		least = p->store.published;

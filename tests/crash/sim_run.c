@@ -227,6 +227,20 @@ static void abandon(struct sim_run *run)
 	sim_totals.crashes++;
 }
 
+/* All policies; with `none` half of the time, if runs of the kind change it. */
+static enum sde_sync choose_sync(struct sim_run *run)
+{
+	static const enum sde_sync policies[] = {
+		SDE_SYNC_CHUNK, SDE_SYNC_PUBLISH, SDE_SYNC_SNAPSHOT, SDE_SYNC_INTERVAL,
+	};
+
+	if (run->kind->sync == SIM_SYNC_MIXED && sim_below(&run->dice, 2))
+		return SDE_SYNC_NONE;
+	if (run->kind->sync && run->kind->sync != SIM_SYNC_MIXED)
+		return run->kind->sync;
+	return policies[sim_below(&run->dice, 4)];
+}
+
 static void resume(struct sim_run *run)
 {
 	struct sde_error why = { 0 };
@@ -237,6 +251,11 @@ static void resume(struct sim_run *run)
 	run->options.overwrite = 0;
 	run->options.attributes = NULL;
 	sim_free_options(&run->options, &run->dice);
+	if (run->kind->sync == SIM_SYNC_MIXED)
+		run->options.sync = choose_sync(run);
+	/* what will not be synced is promised nothing from now on; else, when it returns */
+	if (run->options.sync == SDE_SYNC_NONE)
+		run->store.durable = false;
 	run->hooks.io = &run->sim->io;
 	run->publisher = NULL;
 	run->probing = true;
@@ -259,6 +278,7 @@ static void resume(struct sim_run *run)
 	if (sde_storage_info(run->storage, &info) ||
 	    !sim_store_allows(&run->store, false, info.committed))
 		run_fail(run, "resume finds %" PRIu64 " snapshots", info.committed);
+	run->store.durable = run->options.sync != SDE_SYNC_NONE;
 	sim_store_settle(&run->store, info.committed);
 	/* who read a dead run's ring before it failed to be synced saw what is now lost */
 	if (run->view && run->viewed > info.committed)
@@ -322,9 +342,6 @@ static void mend(struct sim_run *run, int ret, const char *why)
 
 static void choose_store(struct sim_run *run)
 {
-	static const enum sde_sync policies[] = {
-		SDE_SYNC_CHUNK, SDE_SYNC_PUBLISH, SDE_SYNC_SNAPSHOT, SDE_SYNC_INTERVAL,
-	};
 	struct sde_zarr_options *o = &run->options;
 	struct sim_store *s = &run->store;
 	const uint64_t id = s->id + 1;
@@ -346,7 +363,7 @@ static void choose_store(struct sim_run *run)
 	s->version = sim_version();
 	s->truncate_to = SIM_NEVER;
 	*o = (struct sde_zarr_options)SDE_ZARR_OPTIONS_INIT;
-	o->sync = run->kind->sync ? run->kind->sync : policies[sim_below(&run->dice, 4)];
+	o->sync = choose_sync(run);
 	o->chunk_size = s->chunk_size;
 	o->trajectories_per_chunk = s->inner_width;
 	o->stride = s->stride;

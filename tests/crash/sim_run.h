@@ -19,6 +19,9 @@
 
 #define SIM_PATH "runs/run.zarr"
 
+/* The seed decides at create and at each resume, among all policies, none too. */
+#define SIM_SYNC_MIXED ((enum sde_sync)-1)
+
 /* What a run does, besides what its seed decides. */
 struct sim_kind {
 	const char *name;		/* one word: in SDE_TEST_STATE */

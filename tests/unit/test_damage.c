@@ -396,7 +396,7 @@ static void read_or_fail(const struct map *should)
 		for (int n = 0; n < N; n++) {
 			const uint64_t start[3] = { 0, (uint64_t)n, (uint64_t)k };
 			const uint64_t count[3] = { D, 1, 1 };
-			char part[32];
+			char part[48];
 			double x[D];
 			const int ret = sde_array_read(array, start, count, NULL, x, sizeof(x));
 
