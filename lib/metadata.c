@@ -55,6 +55,18 @@ void sde__metadata_clear(struct sde__metadata *metadata)
 	memset(metadata, 0, sizeof(*metadata));
 }
 
+int sde__metadata_copy(struct sde__metadata *to, const struct sde__metadata *from,
+		       struct sde_error *error)
+{
+	*to = *from;
+	to->attributes = from->attributes ? strdup(from->attributes) : NULL;
+	to->time_units = from->time_units ? strdup(from->time_units) : NULL;
+	if ((!from->attributes || to->attributes) && (!from->time_units || to->time_units))
+		return 0;
+	sde__metadata_clear(to);
+	return sde__fail(error, -ENOMEM, "out of memory");
+}
+
 /* ------------------------------------------------------------------------
  * Text and trees
  */

@@ -82,6 +82,10 @@ struct sde__metadata {
 	char *time_units;		/* owned; NULL: none */
 };
 
+/* A copy that owns its own; -ENOMEM with *to cleared. */
+int sde__metadata_copy(struct sde__metadata *to, const struct sde__metadata *from,
+		       struct sde_error *error);
+
 /* Frees what it owns and zeroes it. */
 void sde__metadata_clear(struct sde__metadata *metadata);
 

@@ -247,12 +247,13 @@ static int weigh(const struct sde__zarr *z, struct filed *filed, struct sde_erro
 static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *reader,
 		     struct sde_error *error)
 {
-	struct sde__metadata metadata = { 0 };
+	struct sde__metadata metadata;
 	struct filed filed = { 0 };
 	uint64_t snapshots;
 	int ret;
 
-	ret = sde__documents_read(&z->home, &metadata, error);
+	/* under the lock they have been what the reader read */
+	ret = sde__metadata_copy(&metadata, &reader->metadata, error);
 	if (!ret)
 		ret = sde__zarr_config_adopt(&z->config, &metadata, path, error);
 	sde__metadata_clear(&metadata);

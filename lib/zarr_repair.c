@@ -529,7 +529,7 @@ static int look(struct repair *r, struct sde_error *error)
 	r->reader->fill = false;
 	r->publishable = r->reader->ringed == r->reader->filed && !r->reader->broken.code;
 	sde__zarr_config_clear(&r->config);
-	ret = sde__documents_read(&r->home, &metadata, error);
+	ret = sde__metadata_copy(&metadata, &r->reader->metadata, error);
 	if (!ret)
 		ret = sde__zarr_config_adopt(&r->config, &metadata, r->home.path, error);
 	sde__metadata_clear(&metadata);
