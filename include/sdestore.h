@@ -337,8 +337,9 @@ struct sde_open_options {
 	 * 0: each handle keeps the chunk it read last. Of a Zarr store. -ENOMEM
 	 * if not even one inner chunk fits */
 	size_t cache_bytes;
-	/* a read of data is split over inner chunks by this many threads, at most
-	 * 256; 0 and 1: the caller's alone. Of a Zarr store */
+	/* a read of data that takes more than a part of one chunk is split over inner
+	 * chunks by this many threads, at most 256; 0 and 1: the caller's alone. Of a
+	 * Zarr store */
 	unsigned threads;
 };
 #define SDE_OPEN_OPTIONS_INIT \

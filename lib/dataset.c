@@ -6,7 +6,7 @@
 #include "dataset.h"
 
 #include "crew.h"
-#include "cuts.h"
+#include "hand.h"
 #include "pages.h"
 
 #include <errno.h>
@@ -59,21 +59,21 @@ struct shared_read {
 static int begin_piece(void *ctx, unsigned thread, void **own, struct sde_error *error)
 {
 	const struct shared_read *shared = ctx;
-	struct sde__cursor *cursor = malloc(sizeof(*cursor));
+	struct sde__hand *hand = malloc(sizeof(*hand));
 
 	(void)thread;
-	if (!cursor)
+	if (!hand)
 		return sde__fail(error, -ENOMEM, "out of memory");
-	sde__cursor_init(cursor, shared->dataset->reader);
 	/* any thread may note holes there */
-	cursor->holes = &shared->dataset->holes;
-	*own = cursor;
+	sde__hand_init(hand, shared->dataset->reader, &shared->dataset->holes, false);
+	*own = hand;
 	return 0;
 }
 
 static int read_piece(void *ctx, void *own, uint64_t job, struct sde_error *error)
 {
 	const struct shared_read *shared = ctx;
+	struct sde__hand *hand = own;
 	unsigned char *out = shared->out;
 	struct sde__cut piece;
 
@@ -81,14 +81,32 @@ static int read_piece(void *ctx, void *own, uint64_t job, struct sde_error *erro
 		return 0;
 	for (int i = 0; i < 3; i++)
 		out += (int64_t)piece.at[i] * shared->strides[i];
-	return sde__reader_data(own, piece.range, out, shared->strides, error);
+	if (!shared->dataset->reader->cache)
+		return sde__hand_read(hand, &piece, out, shared->strides, error);
+	return sde__reader_data(&hand->cursor, piece.range, out, shared->strides, error);
 }
 
 static void end_piece(void *ctx, void *own)
 {
 	(void)ctx;
-	sde__cursor_free(own);
+	sde__hand_free(own);
 	free(own);
+}
+
+/*
+ * Are there pieces enough? And what is only a part of a chunk is rather read by one
+ * thread, which keeps what it decoded: the rest of it is likely to be read next.
+ */
+static bool is_worth_threads(const struct sde__reader *reader, const struct sde__cuts *cuts)
+{
+	const struct sde__range *r = &cuts->range[2];
+	uint64_t span[2];
+
+	if (cuts->count < 2)
+		return false;
+	sde__reader_span(reader, r->start, span);
+	return r->start + (r->count - 1) * r->step >= span[1] ||
+	       (r->start == span[0] && (r->count - 1) * r->step + 1 == span[1] - span[0]);
 }
 
 /* 1: it is not worth while. */
@@ -102,7 +120,7 @@ static int read_shared(struct dataset *dataset, const struct sde__range *range, 
 	if (reader->threads < 2 || dataset->which != SDE__DATASET_DATA)
 		return 1;
 	sde__cuts_make(&shared.cuts, &reader->metadata.geometry, range, reader->filed, false);
-	if (shared.cuts.count < 2)
+	if (!is_worth_threads(reader, &shared.cuts))
 		return 1;
 	return sde__crew_run(&crew, reader->threads, shared.cuts.count, error);
 }

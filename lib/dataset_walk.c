@@ -11,7 +11,7 @@
 #include "dataset.h"
 
 #include "crew.h"
-#include "cuts.h"
+#include "hand.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,9 +25,8 @@ struct walk {
 
 /* A thread's. */
 struct walker {
-	struct sde__cursor cursor;
+	struct sde__hand hand;
 	unsigned thread;
-	void *inner;		/* a decoded inner chunk */
 	void *buffer;		/* what was read */
 	size_t room;
 };
@@ -40,8 +39,7 @@ static int begin_walk(void *ctx, unsigned thread, void **own, struct sde_error *
 	if (!walker)
 		return sde__fail(error, -ENOMEM, "out of memory");
 	walker->thread = thread;
-	sde__cursor_init(&walker->cursor, walk->reader);
-	walker->cursor.holes = walk->holes;
+	sde__hand_init(&walker->hand, walk->reader, walk->holes, false);
 	*own = walker;
 	return 0;
 }
@@ -51,8 +49,7 @@ static void end_walk(void *ctx, void *own)
 	struct walker *walker = own;
 
 	(void)ctx;
-	sde__cursor_free(&walker->cursor);
-	free(walker->inner);
+	sde__hand_free(&walker->hand);
 	free(walker->buffer);
 	free(walker);
 }
@@ -67,28 +64,6 @@ static int need_room(struct walker *walker, uint64_t bytes, struct sde_error *er
 	return walker->buffer ? 0 :
 	       sde__fail(error, -ENOMEM, "no memory for a block of %llu bytes",
 			 (unsigned long long)bytes);
-}
-
-/* An inner chunk, [d][n][t], as it was decoded. */
-static int show_inner(const struct walk *walk, struct walker *walker, const struct sde__cut *piece,
-		      struct sde_block *block, struct sde_error *error)
-{
-	const struct sde__geometry *g = &walk->reader->metadata.geometry;
-	const size_t item = sde__dtype_size(g->dtype);
-	const uint64_t first = piece->range[2].start - piece->chunk * g->chunk_size;
-	int ret;
-
-	ret = sde__reader_inner(&walker->cursor, piece->chunk, first + piece->range[2].count,
-				piece->inner, &walker->inner, error);
-	if (ret)
-		return ret;
-	block->strides[2] = (int64_t)item;
-	block->strides[1] = (int64_t)(item * g->chunk_size);
-	block->strides[0] = block->strides[1] * (int64_t)g->inner_width;
-	block->data = (unsigned char *)walker->inner + (int64_t)piece->range[0].start * block->strides[0] +
-		      (int64_t)(piece->range[1].start - piece->inner * g->inner_width) *
-		      block->strides[1] + (int64_t)(first * item);
-	return 0;
 }
 
 /* Snapshots, one behind the other: [t][d][n]. */
@@ -107,7 +82,7 @@ static int show_snapshots(const struct walk *walk, struct walker *walker,
 	if (ret)
 		return ret;
 	block->data = walker->buffer;
-	return sde__reader_data(&walker->cursor, r, walker->buffer, block->strides, error);
+	return sde__reader_data(&walker->hand.cursor, r, walker->buffer, block->strides, error);
 }
 
 static int visit(void *ctx, void *own, uint64_t job, struct sde_error *error)
@@ -115,8 +90,8 @@ static int visit(void *ctx, void *own, uint64_t job, struct sde_error *error)
 	const struct walk *walk = ctx;
 	struct walker *walker = own;
 	struct sde_block block = { .thread = walker->thread };
-	const uint64_t width = walk->reader->metadata.geometry.inner_width;
 	struct sde_error why = { 0 };
+	const unsigned char *first;
 	struct sde__cut piece;
 	int ret = SDE_E_HOLE;
 
@@ -127,12 +102,14 @@ static int visit(void *ctx, void *own, uint64_t job, struct sde_error *error)
 		block.count[i] = piece.range[i].count;
 	}
 	/* a piece of a file that reaches over inner chunks was asked for whole */
-	if (piece.filed && (block.start[1] + block.count[1] - 1) / width == piece.inner)
-		ret = show_inner(walk, walker, &piece, &block, &why);
-	if (ret && !sde__is_damage(ret))
-		return sde__fail(error, ret, "%s", why.text);
-	if (ret)
+	if (sde__hand_can_show(&walker->hand, &piece))
+		ret = sde__hand_show(&walker->hand, &piece, &first, block.strides, &why);
+	if (!ret)
+		block.data = first;
+	else if (sde__is_damage(ret))
 		ret = show_snapshots(walk, walker, &piece, &block, error);
+	else
+		sde__fail(error, ret, "%s", why.text);
 	return ret ? ret : walk->how->function(walk->how->ctx, &block);
 }
 

@@ -6,8 +6,8 @@
 #include "pages.h"
 
 #include "crew.h"
-#include "cuts.h"
 #include "gather.h"
+#include "hand.h"
 #include "pager.h"
 
 #include <errno.h>
@@ -18,12 +18,6 @@
 
 #define LEAST_UNIT ((uint64_t)64 << 10)
 
-/* What one thread decodes with. */
-struct hand {
-	struct sde__cursor cursor;
-	void *inner;			/* a decoded inner chunk */
-};
-
 struct sde__pages {
 	struct sde__reader *reader;
 	struct sde_array *array;
@@ -32,7 +26,7 @@ struct sde__pages {
 	struct sde__pager *pager;
 	uint64_t stride;		/* from one snapshot to the next */
 	int64_t strides[3];
-	struct hand *hand;		/* [hands], by thread; a cursor without reader: not yet */
+	struct sde__hand *hand;		/* [hands], by thread; zeros: not yet */
 	unsigned hands;
 	unsigned char *edge;		/* whole snapshots of a unit that begins in one */
 	size_t edge_room;
@@ -75,21 +69,14 @@ void sde__pages_layout(const struct sde__geometry *geometry, size_t page, uint64
  * Filling
  */
 
-static void take_cursor(const struct sde__pages *pages, struct sde__cursor *cursor)
-{
-	sde__cursor_init(cursor, pages->reader);
-	cursor->holes = pages->holes;
-	cursor->strict = pages->strict;
-}
-
 static int take_hand(void *ctx, unsigned thread, void **own, struct sde_error *error)
 {
 	struct sde__pages *pages = ((struct filling *)ctx)->pages;
-	struct hand *hand = &pages->hand[thread];
+	struct sde__hand *hand = &pages->hand[thread];
 
 	(void)error;
 	if (!hand->cursor.reader)
-		take_cursor(pages, &hand->cursor);
+		sde__hand_init(hand, pages->reader, pages->holes, pages->strict);
 	*own = hand;
 	return 0;
 }
@@ -99,43 +86,6 @@ static void rest_hand(void *ctx, void *own)
 {
 	(void)ctx;
 	(void)own;
-}
-
-/* An inner chunk of a file, decoded here and put in place. */
-static int fill_inner(const struct sde__pages *pages, struct hand *hand,
-		      const struct sde__cut *piece, unsigned char *out, struct sde_error *error)
-{
-	const struct sde__geometry *g = &pages->reader->metadata.geometry;
-	const size_t item = sde__dtype_size(g->dtype);
-	const uint64_t first = piece->range[2].start - piece->chunk * g->chunk_size;
-	const int64_t row = (int64_t)(g->chunk_size * item);
-	const int64_t from[3] = { row * (int64_t)g->inner_width, row, (int64_t)item };
-	const uint64_t count[3] = { piece->range[0].count, piece->range[1].count,
-				    piece->range[2].count };
-	int ret;
-
-	ret = sde__reader_inner(&hand->cursor, piece->chunk, first + count[2], piece->inner,
-				&hand->inner, error);
-	if (!ret)
-		sde__strided_copy(item, count, out, pages->strides,
-				  (unsigned char *)hand->inner + first * item, from);
-	return ret;
-}
-
-/*
- * The same as a read gives it, which knows what becomes of damage, with a cursor that
- * keeps nothing.
- */
-static int fill_read(const struct sde__pages *pages, const struct sde__cut *piece,
-		     unsigned char *out, struct sde_error *error)
-{
-	struct sde__cursor cursor;
-	int ret;
-
-	take_cursor(pages, &cursor);
-	ret = sde__reader_data(&cursor, piece->range, out, pages->strides, error);
-	sde__cursor_free(&cursor);
-	return ret;
 }
 
 static void fill_nan(const struct sde__pages *pages, const struct sde__cut *piece,
@@ -157,23 +107,17 @@ static int fill_piece(void *ctx, void *own, uint64_t job, struct sde_error *erro
 {
 	struct filling *filling = ctx;
 	const struct sde__pages *pages = filling->pages;
-	struct hand *hand = own;
 	unsigned char *out = filling->out;
-	struct sde_error why = { 0 }, damage = { 0 };
+	struct sde_error why = { 0 };
 	struct sde__cut piece;
-	int ret = SDE_E_HOLE;
+	int ret;
 
 	(void)error;
 	if (!sde__cuts_piece(&filling->cuts, job, &piece))
 		return 0;
 	for (int i = 0; i < 3; i++)
 		out += (int64_t)piece.at[i] * pages->strides[i];
-	if (piece.filed)
-		ret = fill_inner(pages, hand, &piece, out, &damage);
-	if (ret && sde__is_damage(ret))
-		ret = fill_read(pages, &piece, out, &why);
-	else
-		why = damage;
+	ret = sde__hand_read(own, &piece, out, pages->strides, &why);
 	if (!ret)
 		return 0;
 	fill_nan(pages, &piece, out);
@@ -304,10 +248,8 @@ void sde__pages_free(struct sde__pages *pages)
 		return;
 	/* first: its thread fills */
 	sde__pager_free(pages->pager);
-	for (unsigned i = 0; pages->hand && i < pages->hands; i++) {
-		sde__cursor_free(&pages->hand[i].cursor);
-		free(pages->hand[i].inner);
-	}
+	for (unsigned i = 0; pages->hand && i < pages->hands; i++)
+		sde__hand_free(&pages->hand[i]);
 	free(pages->hand);
 	free(pages->edge);
 	sde__reader_unref(pages->reader);

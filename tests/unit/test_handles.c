@@ -10,6 +10,7 @@
 #include "chunk_cache.h"
 #include "scratch.h"
 #include "twin.h"
+#include "zarr_storage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -308,11 +309,61 @@ static void bad_options_are_refused(void **state)
 	assert_int_equal(sde_storage_open(&r, PATH, &options, &error), -EINVAL);
 	twin_assert_sentence(error.text, "257", "threads");
 	/* a caller that was compiled before there were these two */
-	options.size = offsetof(struct sde_open_options, threads);
+	options.size = offsetof(struct sde_open_options, cache_bytes);
+	options.cache_bytes = 1;
 	memset(&error, 0, sizeof(error));
 	twin_assert_ok(sde_storage_open(&r, PATH, &options, &error), error.text);
 	assert_int_equal(sde_storage_close(r), 0);
 	assert_int_equal(sde_storage_close(w), 0);
+	twin_free(&twin);
+}
+
+static uint64_t bytes_read;	/* atomic */
+
+static int64_t counting_pread(void *ctx, int fd, void *out, size_t n, uint64_t offset)
+{
+	__atomic_add_fetch(&bytes_read, n, __ATOMIC_RELAXED);
+	return sde__io_posix.pread(ctx, fd, out, n, offset);
+}
+
+/* Bytes that are read from files when each snapshot is read by a call of its own. */
+static uint64_t bytes_by_snapshot(unsigned threads, size_t cache)
+{
+	struct sde_open_options options = SDE_OPEN_OPTIONS_INIT;
+	uint64_t start[3] = { 0 }, count[3] = { 2, 20, 1 };
+	struct sde__io io = sde__io_posix;
+	const struct sde__zarr_hooks hooks = { .io = &io };
+	struct sde_error error = { 0 };
+	struct sde_storage *r;
+	struct sde_array *data;
+	double x[40];
+
+	io.pread = counting_pread;
+	options.threads = threads;
+	options.cache_bytes = cache;
+	twin_assert_ok(sde__zarr_open(&r, PATH, &options, &hooks, &error), error.text);
+	assert_int_equal(sde_storage_values(r, NULL, &data), 0);
+	__atomic_store_n(&bytes_read, 0, __ATOMIC_RELAXED);
+	for (; start[2] < sde_array_shape(data)[2]; start[2]++)
+		assert_int_equal(sde_array_read(data, start, count, NULL, x, sizeof(x)), 0);
+	sde_array_close(data);
+	assert_int_equal(sde_storage_close(r), 0);
+	return __atomic_load_n(&bytes_read, __ATOMIC_RELAXED);
+}
+
+static void who_reads_by_snapshots_decodes_a_chunk_once_also_with_threads(void **state)
+{
+	struct sde_storage *w;
+	struct twin twin;
+	uint64_t bytes;
+
+	(void)state;
+	w = writer(&twin, 3);
+	twin_store(&twin, w, 90);
+	assert_int_equal(sde_storage_close(w), 0);
+	bytes = bytes_by_snapshot(0, 0);
+	assert_int_equal(bytes_by_snapshot(4, 0), bytes);
+	assert_int_equal(bytes_by_snapshot(4, 1 << 20), bytes);
 	twin_free(&twin);
 }
 
@@ -376,6 +427,7 @@ int main(void)
 		SCRATCH_TEST(refresh_is_nothing_to_a_writer),
 		SCRATCH_TEST(threads_and_cache_change_no_value),
 		SCRATCH_TEST(threads_and_cache_fail_with_the_same_words),
+		SCRATCH_TEST(who_reads_by_snapshots_decodes_a_chunk_once_also_with_threads),
 		SCRATCH_TEST(bad_options_are_refused),
 		cmocka_unit_test(the_cache_keeps_what_was_used_last),
 		cmocka_unit_test(a_block_that_is_held_outlives_its_place),
