@@ -93,7 +93,7 @@ enum sde_status {
 	SDE_E_UNSUPPORTED = -100006,
 	/* a chunk file that should be there is missing; the text names it */
 	SDE_E_HOLE = -100007,
-	/* the store was truncated under this handle: open it again */
+	/* the store was truncated, removed or replaced under this handle: open it again */
 	SDE_E_STALE = -100008,
 	/* the compressor failed */
 	SDE_E_CODEC = -100009

@@ -39,27 +39,24 @@ void sde__cursor_free(struct sde__cursor *cursor)
 	memset(cursor, 0, sizeof(*cursor));
 }
 
-/* Is the root document the very one it was? Much cheaper than to parse it. */
-static bool is_untouched(const struct sde__reader *reader)
-{
-	char *root;
-	size_t size;
-	bool same;
-
-	if (sde__documents_read_root(&reader->home, &root, &size, NULL))
-		return false;
-	same = size == reader->root_size && !memcmp(root, reader->root, size);
-	free(root);
-	return same;
-}
-
 int sde__reader_check_stale(struct sde__reader *reader, struct sde_error *error)
 {
 	struct sde__metadata now = { 0 };
+	char *root = NULL;
+	size_t size = 0;
+	bool same;
 	int ret;
 
-	if (is_untouched(reader))
+	/* is it the very one it was? Much cheaper than to parse it */
+	ret = sde__documents_read_root(&reader->home, &root, &size, NULL);
+	same = !ret && size == reader->root_size && !memcmp(root, reader->root, size);
+	free(root);
+	if (same)
 		return 0;
+	if (ret == SDE_E_NOT_STORE)
+		return sde__fail(error, SDE_E_STALE,
+				 "'%s' was removed or replaced since this handle was taken",
+				 reader->home.path);
 	ret = sde__documents_read(&reader->home, &now, error);
 	if (!ret && (now.epoch != reader->metadata.epoch ||
 		     strcmp(now.run, reader->metadata.run)))

@@ -21,7 +21,7 @@ int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 int sde__cursor_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error);
 int sde__cursor_side(struct sde__cursor *cursor, struct sde_error *error);
 
-/* SDE_E_STALE if the store was truncated, or replaced, since the reader was opened. */
+/* SDE_E_STALE if the store was truncated, removed or replaced since the reader was opened. */
 int sde__reader_check_stale(struct sde__reader *reader, struct sde_error *error);
 
 #endif

@@ -331,11 +331,73 @@ static void a_cache_hides_no_damage_from_verify(void **state)
 	free(seen);
 }
 
+/* Every way to look fails with SDE_E_STALE, and shows NaN where it cannot fail. */
+static void assert_stale(struct sde_array *data, struct seen *seen)
+{
+	struct sde_map_options options = SDE_MAP_OPTIONS_INIT;
+	const uint64_t count[3] = { D, N, 1 };
+	struct sde_error error;
+	int64_t strides[3];
+	const void *base;
+	double x;
+
+	assert_int_equal(sde_array_read(data, NULL, NULL, NULL, seen->bits, sizeof(seen->bits)),
+			 SDE_E_STALE);
+	sde_array_error(data, &error);
+	twin_assert_sentence(error.text, PATH, "removed or replaced");
+	assert_int_equal(sde_array_walk(data, NULL, nothing, NULL), SDE_E_STALE);
+	options.budget = 1 << 20;
+	options.paging = SDE_PAGING_SIGNAL;
+	assert_int_equal(sde_array_map_with(data, &options, &base, strides), 0);
+	memcpy(&x, (const char *)base + 200 * strides[2], sizeof(x));
+	assert_true(isnan(x));
+	assert_int_equal(sde_array_error(data, &error), SDE_E_STALE);
+	twin_assert_sentence(error.text, PATH, "removed or replaced");
+	assert_int_equal(sde_array_materialize(data, NULL, count), SDE_E_STALE);
+	assert_int_equal(sde_array_holes(data, NULL, NULL), 0);
+}
+
+static void a_store_that_is_removed_or_overwritten_is_stale_every_way(void **state)
+{
+	struct seen *seen = malloc(sizeof(*seen));
+	struct sde_error error;
+	uint64_t times[M];
+
+	(void)state;
+	for (unsigned format = 2; format <= 3; format++)
+		for (int overwritten = 0; overwritten < 2; overwritten++)
+			for (int on_hole = SDE_HOLE_ERROR; on_hole <= SDE_HOLE_NAN; on_hole++) {
+				struct sde_open_options options = SDE_OPEN_OPTIONS_INIT;
+				struct sde_storage *storage;
+				struct sde_array *time, *data;
+
+				make(format);
+				options.on_hole = (enum sde_hole)on_hole;
+				assert_int_equal(sde_storage_open(&storage, PATH, &options, NULL), 0);
+				assert_int_equal(sde_storage_values(storage, &time, &data), 0);
+				if (overwritten)
+					make(format);
+				else
+					assert_int_equal(system("rm -r " PATH), 0);
+				assert_stale(data, seen);
+				assert_int_equal(sde_array_read(time, NULL, NULL, NULL, times,
+								sizeof(times)), SDE_E_STALE);
+				sde_array_error(time, &error);
+				twin_assert_sentence(error.text, PATH, "removed or replaced");
+				assert_int_equal(sde_storage_refresh(storage), SDE_E_STALE);
+				sde_array_close(time);
+				sde_array_close(data);
+				assert_int_equal(sde_storage_close(storage), 0);
+			}
+	free(seen);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(every_way_fills_the_same_holes_with_nan),
 		SCRATCH_TEST(every_way_fails_with_the_same_sentence),
+		SCRATCH_TEST(a_store_that_is_removed_or_overwritten_is_stale_every_way),
 		SCRATCH_TEST(a_cache_hides_no_damage_from_verify),
 	};
 
