@@ -17,15 +17,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <math.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -389,6 +395,98 @@ static void after_a_truncate_what_was_not_read_is_nan_and_stale(void **state)
 }
 
 /* ------------------------------------------------------------------------
+ * No userfaultfd
+ */
+
+/* Is somebody told of segmentation faults? */
+static bool has_handler(void)
+{
+	struct sigaction now;
+
+	return !sigaction(SIGSEGV, NULL, &now) && (now.sa_flags & SA_SIGINFO);
+}
+
+/*
+ * From now on this process and its children have no userfaultfd: the call fails with
+ * `code`, as in an older kernel (ENOSYS) and in many containers (EPERM). False if that
+ * cannot be done.
+ */
+static bool lose_userfaultfd(int code)
+{
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)code),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	const struct sock_fprog filter = { sizeof(program) / sizeof(program[0]), program };
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
+enum { NO_SECCOMP = 77 };
+
+/* In a process of its own: 0 if all is as it should be. */
+static int live_without_userfaultfd(int code)
+{
+	struct sde_map_options options = SDE_MAP_OPTIONS_INIT;
+	struct sde_error error = { 0 };
+	const void *base = &error;
+	struct mapped m;
+
+	if (!lose_userfaultfd(code))
+		return NO_SECCOMP;
+	if (sde_storage_open(&m.storage, PATH, NULL, NULL) ||
+	    sde_storage_values(m.storage, NULL, &m.data))
+		return 1;
+	/* who insists is told */
+	if (try_map(&m, 0, 8 * UNIT, SDE_MAP_HOLE_NAN) != SDE_E_UNSUPPORTED || m.base)
+		return 2;
+	sde_array_error(m.data, &error);
+	if (!strstr(error.text, "userfaultfd") || !strstr(error.text, strerror(code)))
+		return 3;
+	/* who does not gets the other way, for an array beyond the budget */
+	options.budget = 8 * UNIT;
+	if (sde_array_map_with(m.data, &options, &base, m.stride))
+		return 4;
+	m.base = base;
+	if (!has_handler())
+		return 5;
+	for (uint64_t k = 0; k < SNAPSHOTS; k++)
+		for (uint64_t i = 0; i < D * N; i++)
+			if (!(at(&m, i / N, i % N, k) == value(i / N, i % N, k)))
+				return 6;
+	sde_array_close(m.data);
+	return sde_storage_close(m.storage) ? 7 : 0;
+}
+
+static void without_userfaultfd_touches_are_noticed_by_signals(void **state)
+{
+	const int codes[] = { ENOSYS, EPERM };
+	int status;
+	pid_t child;
+
+	(void)state;
+	/* more than the budget, and than what is small: it is mapped lazily by itself */
+	store_usual();
+	for (int i = 0; i < 2; i++) {
+		child = fork();
+		if (!child) {
+			signal(SIGSEGV, SIG_DFL);
+			alarm(60);
+			_exit(live_without_userfaultfd(codes[i]));
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == NO_SECCOMP) {
+			print_message("# no seccomp here\n");
+			skip();
+		}
+		assert_int_equal(status, 0);
+	}
+}
+
+/* ------------------------------------------------------------------------
  * Holding
  */
 
@@ -674,6 +772,7 @@ int main(void)
 		SCRATCH_TEST(damaged_numbers_are_nan_and_the_error_is_kept),
 		SCRATCH_TEST(or_raise_sigbus_if_that_is_wanted),
 		SCRATCH_TEST(after_a_truncate_what_was_not_read_is_nan_and_stale),
+		SCRATCH_TEST(without_userfaultfd_touches_are_noticed_by_signals),
 		SCRATCH_TEST(what_is_materialized_may_be_written_to_a_file),
 		SCRATCH_TEST(materialize_tells_of_damage),
 		SCRATCH_TEST(what_was_prefetched_is_there),
