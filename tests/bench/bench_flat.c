@@ -105,7 +105,7 @@ static void run(const char *path, const struct pool *pool, uint64_t m, struct to
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
 	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
 	struct sde__io io = sde__io_posix;
-	const struct sde__zarr_hooks hooks = { &io, false };
+	const struct sde__zarr_hooks hooks = { .io = &io };
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;
 	const uint64_t before = peak_memory();
