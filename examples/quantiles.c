@@ -16,6 +16,7 @@
 #include <sdestore.h>
 
 #include <getopt.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -169,6 +170,11 @@ static int evaluate(const struct command *command, struct sde_array *times, stru
 	double *time = NULL;
 	int ret = -1;
 
+	if (command->component >= shape[0]) {
+		fprintf(stderr, "quantiles: there is no component %" PRIu64 ": there are %" PRIu64
+			", from 0\n", command->component, shape[0]);
+		return -1;
+	}
 	options.threads = command->threads;
 	options.start = start;
 	options.count = count;

@@ -226,7 +226,7 @@ static enum status_exit inspect(const struct command *command)
 		if (code)
 			status = fail(command, code, &error);
 		else if (status == STATUS_INCOMPLETE)
-			tool_complain(&tool, "", "the writer died");
+			tool_complain(&tool, "", "the writer died; what it stored is there, to be resumed or repaired");
 	} else {
 		status = report_on(command, storage);
 	}

@@ -498,7 +498,7 @@ follow_says_when_the_writer_died()
 {
 	followed KILL sde-inspect --follow --period 0.1 --json s.zarr
 	[ "$got" -eq 4 ]
-	grep '^sde-inspect: the writer died$' err
+	grep '^sde-inspect: the writer died; what it stored is there' err
 	tail -n 1 seen >j
 	python3 -c 'import json; x = json.load(open("j"))
 assert x["state"] == "crashed" and x["snapshots"] == 40, x'

@@ -13,7 +13,8 @@
  * to the iteration 5 times 2^40): a snapshot has one such number, and later ones
  * no smaller one.
  *
- * SDE_TEST_LONG: four readers for 60 seconds instead of 5.
+ * SDE_TEST_LONG: four readers of a writer at full speed for a minute, of the others for
+ * another, instead of 5 seconds.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -493,7 +494,7 @@ static void four_readers(const struct life *life)
 
 static double share_of_time(double share)
 {
-	return share * (getenv("SDE_TEST_LONG") ? 60 : 5);
+	return share * (getenv("SDE_TEST_LONG") ? 120 : 5);
 }
 
 static void four_readers_of_a_writer_at_full_speed_are_never_wrong(void **state)

@@ -59,7 +59,7 @@ a_component_that_is_not_there_is_refused()
 {
 	double_well --trajectories 8 --steps 30 d.zarr
 	status 1 quantiles --component 1 d.zarr 2>err
-	grep '^quantiles: .* leave axis 0' err
+	grep '^quantiles: there is no component 1: there are 1, from 0$' err
 }
 
 # ---------------------------------------------------------------------------
