@@ -42,6 +42,10 @@ struct unit {
 	int code;			/* what the last fill failed with */
 };
 
+/* Bytes kept of each unit, here and by its way. */
+#define BOOKS (sizeof(struct unit) + sizeof(uint32_t))
+#define LEAST_BOOKS ((uint64_t)1 << 20)
+
 struct hint {
 	uint32_t from, to;
 };
@@ -484,6 +488,11 @@ static int measure(struct sde__pager *p, size_t budget, struct sde_error *error)
 	if (__builtin_mul_overflow(units, s->unit, &size) || size > PTRDIFF_MAX || units >= NOBODY)
 		return sde__fail(error, -ENOMEM, "'%s' takes %" PRIu64 " bytes of addresses, more than there are",
 				 s->name, s->bytes);
+	/* how long an array is says a file: what is allocated for it is bounded */
+	if (units * BOOKS > budget && units * BOOKS > LEAST_BOOKS)
+		return sde__fail(error, -ENOMEM,
+				 "a budget of %zu bytes is too small for '%s', which has %" PRIu64 " parts: it takes %"
+				 PRIu64, budget, s->name, units, units * BOOKS);
 	p->range = (struct sde__pager_range){ NULL, (size_t)size, s->unit };
 	p->units = (uint32_t)units;
 	size = budget / s->unit;

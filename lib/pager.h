@@ -52,7 +52,7 @@ struct sde__pager_source {
 
 /*
  * -ENOMEM if budget is less than LEAST + BESIDE units (and the whole range is not
- * within it) or the addresses cannot be had; SDE_E_UNSUPPORTED if no way works.
+ * within it), or than what is to be kept of each unit, or the addresses cannot be had; SDE_E_UNSUPPORTED if no way works.
  */
 int sde__pager_new(struct sde__pager **out, const struct sde__pager_source *source, size_t budget,
 		   bool sigbus, enum sde_paging paging, struct sde_error *error);

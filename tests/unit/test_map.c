@@ -715,7 +715,15 @@ static void addresses_that_are_not_to_be_had_are_an_error(void **state)
 			 -ENOMEM);
 	assert_null(pager);
 	twin_assert_sentence(error.text, "addresses", NULL);
+	/* so many parts that the list of them is more than the budget */
+	source.bytes = (uint64_t)1 << 40;
+	memset(&error, 0, sizeof(error));
+	assert_int_equal(sde__pager_new(&pager, &source, 8 * UNIT, false, SDE_PAGING_DEFAULT, &error),
+			 -ENOMEM);
+	assert_null(pager);
+	twin_assert_sentence(error.text, "budget of 524288", "16777216 parts");
 	/* fits into the arithmetic, but not into what a process has */
+	source.bytes = (uint64_t)1 << 62;
 	source.unit = (size_t)1 << 40;
 	memset(&error, 0, sizeof(error));
 	assert_int_equal(sde__pager_new(&pager, &source, (size_t)1 << 43, false, SDE_PAGING_DEFAULT,
