@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -699,6 +700,9 @@ static void bad_arguments_are_refused(void **state)
 		for (uint64_t k = 0; k < SNAPSHOTS; k += 100)
 			assert_true(at(&m, 1, 5, k) == value(1, 5, k));
 		assert_int_equal(sde_array_materialize(m.data, outside, NULL), -ERANGE);
+		sde_array_error(m.data, &error);
+		twin_assert_sentence(error.text, "start 6401", "axis 2 of length 6400");
+		assert_int_equal(sde_array_prefetch(m.data, outside, NULL), -ERANGE);
 		assert_int_equal(sde_array_release(m.data, NULL, NULL), -EINVAL);
 		close_mapped(&m);
 	}
@@ -730,6 +734,42 @@ static void addresses_that_are_not_to_be_had_are_an_error(void **state)
 					&error), -ENOMEM);
 	assert_null(pager);
 	twin_assert_sentence(error.text, "addresses", NULL);
+}
+
+/* In a process of its own, which may have no more addresses than it has. */
+static int map_without_addresses(int way)
+{
+	const struct rlimit none = { 0, RLIM_INFINITY };
+	struct sde_error error = { 0 };
+	struct mapped m;
+
+	if (sde_storage_open(&m.storage, PATH, NULL, NULL) ||
+	    sde_storage_values(m.storage, NULL, &m.data) || setrlimit(RLIMIT_AS, &none))
+		return 1;
+	if (try_map(&m, way, 8 * UNIT, SDE_MAP_HOLE_NAN) != -ENOMEM || m.base)
+		return 2;
+	sde_array_error(m.data, &error);
+	return strstr(error.text, "no 3276800 bytes of addresses") ? 0 : 3;
+}
+
+static void nor_are_those_of_a_store(void **state)
+{
+	int status;
+	pid_t child;
+
+	(void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	print_message("# a sanitizer needs addresses itself\n");
+	skip();
+#endif
+	store_usual();
+	for (int way = 0; way < 2; way++) {
+		child = fork();
+		if (!child)
+			_exit(map_without_addresses(way));
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_int_equal(status, 0);
+	}
 }
 
 static void mapping_and_closing_leaves_nothing_behind(void **state)
@@ -789,6 +829,7 @@ int main(void)
 		SCRATCH_TEST(segmentation_faults_of_others_go_where_they_went),
 		SCRATCH_TEST(bad_arguments_are_refused),
 		cmocka_unit_test(addresses_that_are_not_to_be_had_are_an_error),
+		SCRATCH_TEST(nor_are_those_of_a_store),
 		SCRATCH_TEST(mapping_and_closing_leaves_nothing_behind),
 		cmocka_unit_test(units_are_whole_pages_and_whole_chunks_where_that_is_cheap),
 	};
