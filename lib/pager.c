@@ -209,7 +209,8 @@ static void lose(struct sde__pager *p, uint32_t u, int code)
 	if (fd >= 0)
 		lost = mmap(at, p->range.unit, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
 	if (lost == MAP_FAILED)
-		munmap(at, p->range.unit);
+		/* the addresses stay ours: nobody else's memory may appear there */
+		mprotect(at, p->range.unit, PROT_NONE);
 	else
 		madvise(at, p->range.unit, MADV_DONTFORK);
 	if (fd >= 0)
