@@ -301,9 +301,8 @@ uint64_t sde__publisher_wake_time(const struct sde__publisher *p, unsigned roles
 void sde__publisher_filled(struct sde__publisher *p, uint64_t chunks)
 {
 	pthread_mutex_lock(&p->lock);
-	p->filled = chunks;
-	if (!p->unsynced_since)
-		p->unsynced_since = sde__publisher_now();
+	while (p->filled < chunks)
+		p->filled_at[p->filled++ % SDE__SEGMENTS_MAX] = sde__publisher_now();
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->lock);
 }

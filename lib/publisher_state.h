@@ -54,7 +54,7 @@ struct sde__publisher {
 	uint64_t target;		/* what save waits for, or 0 */
 	uint64_t partial_begun;		/* the last target that began a partial chunk */
 	uint64_t published_at;		/* ns */
-	uint64_t unsynced_since;	/* ns; 0: no filled chunk waits for a sync */
+	uint64_t filled_at[SDE__SEGMENTS_MAX];	/* ns; when chunk k was, at k % that */
 	struct sde_error failure;
 	int failed;			/* atomic; failure.code */
 	bool paused, stop;
@@ -70,6 +70,13 @@ struct sde__publisher {
 
 uint64_t sde__publisher_now(void);
 bool sde__publisher_step(struct sde__publisher *publisher, unsigned roles, void *raw);
+/*
+ * When the syncer is to sync the ring next, UINT64_MAX if there is nothing to wait for,
+ * and how far: under the policy `chunk` what will not have been sealed in time, under
+ * `interval` everything. `last`: when it did so last.
+ */
+uint64_t sde__publisher_sync_due(const struct sde__publisher *publisher, uint64_t last,
+				 uint64_t now, uint64_t *upto);
 uint64_t sde__publisher_wake_time(const struct sde__publisher *publisher, unsigned roles);
 
 #endif

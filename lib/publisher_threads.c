@@ -16,7 +16,7 @@
 
 /*
  * Policy `chunk`: a filled segment is durable within 100 ms. The workers have
- * half of that; then the syncer does it.
+ * half of that for each; then the syncer does it.
  */
 #define GRACE_NS UINT64_C(50000000)
 
@@ -46,10 +46,17 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* When the ring is to be synced next, and how far. */
-static uint64_t sync_due(const struct sde__publisher *p, uint64_t last, uint64_t *upto)
+static uint64_t chunk_due(const struct sde__publisher *p, uint64_t chunk)
+{
+	return p->filled_at[chunk % SDE__SEGMENTS_MAX] + GRACE_NS;
+}
+
+uint64_t sde__publisher_sync_due(const struct sde__publisher *p, uint64_t last, uint64_t now,
+				 uint64_t *upto)
 {
 	const struct sde__ring *ring = p->config.ring;
+	const uint64_t size = ring->layout.geometry.chunk_size;
+	uint64_t chunk = sde__ring_synced(ring) / size, due;
 
 	if (p->paused || p->failure.code)
 		return UINT64_MAX;
@@ -57,8 +64,16 @@ static uint64_t sync_due(const struct sde__publisher *p, uint64_t last, uint64_t
 		*upto = sde__ring_get(ring, SDE__RING_COMMITTED);
 		return last + (uint64_t)p->config.sync_interval_ms * 1000000;
 	}
-	*upto = p->filled * ring->layout.geometry.chunk_size;
-	return p->unsynced_since ? p->unsynced_since + GRACE_NS : UINT64_MAX;
+	if (chunk < p->sealed)
+		chunk = p->sealed;
+	if (chunk >= p->filled)
+		return UINT64_MAX;
+	due = chunk_due(p, chunk);
+	/* with those whose time has come, or nearly; the others may yet be sealed */
+	while (++chunk < p->filled && chunk_due(p, chunk) <= now + GRACE_NS / 5)
+		;
+	*upto = chunk * size;
+	return due;
 }
 
 static void *sync_in_time(void *arg)
@@ -69,14 +84,14 @@ static void *sync_in_time(void *arg)
 
 	pthread_mutex_lock(&p->lock);
 	while (!p->stop) {
-		const uint64_t due = sync_due(p, last, &upto), now = sde__publisher_now();
+		const uint64_t now = sde__publisher_now();
+		const uint64_t due = sde__publisher_sync_due(p, last, now, &upto);
 		struct sde_error why = { 0 };
 
 		if (due > now) {
 			wait_until(p, due);
 			continue;
 		}
-		p->unsynced_since = 0;
 		p->active++;
 		pthread_mutex_unlock(&p->lock);
 		sde__ring_sync(p->config.ring, upto, &why);
@@ -155,7 +170,7 @@ static int begin_from(struct sde__publisher *p, struct sde_error *error)
 	p->filled = p->begun = chunks;
 	__atomic_store_n(&p->sealed, chunks, __ATOMIC_RELEASE);
 	p->held = p->published = snapshots;
-	p->target = p->partial_begun = p->unsynced_since = 0;
+	p->target = p->partial_begun = 0;
 	p->last_file = UINT64_MAX;
 	p->last_bytes = 0;
 	ret = sde__series_open(&p->time, &time, snapshots, p->durable, error);

@@ -7,7 +7,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "publisher.h"
+#include "publisher_state.h"
 #include "scratch.h"
 #include "twin.h"
 #include "zarr_config.h"
@@ -210,6 +210,46 @@ static void a_reset_publisher_starts_from_what_is_published(void **state)
 	fill(&b, T, T);
 	assert_int_equal(sde__publisher_save(b.publisher, 2 * T, NULL), 0);
 	assert_int_equal(counts_of(&b).published, 2 * T);
+	bench_close(&b);
+}
+
+#define MS UINT64_C(1000000)
+
+/* A chunk whose file is there in time costs no sync of the ring. */
+static void only_chunks_that_are_late_are_synced_in_the_ring(void **state)
+{
+	struct sde__publisher *p;
+	uint64_t upto = 0, filled;
+	struct bench b;
+
+	(void)state;
+	bench_open(&b);
+	p = b.publisher;
+	p->config.sync = SDE_SYNC_CHUNK;
+	assert_int_equal(sde__publisher_sync_due(p, 0, 0, &upto), UINT64_MAX);
+	fill(&b, 0, 2 * T);
+	filled = p->filled_at[0];
+	/* the second is filled 30 ms later: its file may yet be written in time */
+	p->filled_at[1] = filled + 30 * MS;
+	assert_int_equal(sde__publisher_sync_due(p, 0, filled, &upto), filled + 50 * MS);
+	assert_int_equal(sde__publisher_sync_due(p, 0, filled + 50 * MS, &upto), filled + 50 * MS);
+	assert_int_equal(upto, T);
+	/* 5 ms later: it goes along */
+	p->filled_at[1] = filled + 5 * MS;
+	assert_int_equal(sde__publisher_sync_due(p, 0, filled + 50 * MS, &upto), filled + 50 * MS);
+	assert_int_equal(upto, 2 * T);
+	/* the first has its file */
+	pthread_mutex_lock(&p->lock);
+	while (p->sealed < 1)
+		assert_true(sde__publisher_step(p, SDE__ROLE_SEAL | SDE__ROLE_ENCODE, p->raw));
+	pthread_mutex_unlock(&p->lock);
+	assert_int_equal(sde__publisher_sync_due(p, 0, filled, &upto), filled + 55 * MS);
+	assert_int_equal(upto, 2 * T);
+	assert_int_equal(sde__ring_sync(b.ring, 2 * T, NULL), 0);
+	assert_int_equal(sde__publisher_sync_due(p, 0, filled, &upto), UINT64_MAX);
+	p->config.sync = SDE_SYNC_INTERVAL;
+	p->config.sync_interval_ms = 7;
+	assert_int_equal(sde__publisher_sync_due(p, 3, filled, &upto), 3 + 7 * MS);
 	bench_close(&b);
 }
 
@@ -655,6 +695,7 @@ int main(void)
 		WATCHED_TEST(save_publishes_a_partial_chunk_and_replaces_it),
 		WATCHED_TEST(a_failure_stays_until_save_succeeds),
 		WATCHED_TEST(a_reset_publisher_starts_from_what_is_published),
+		WATCHED_TEST(only_chunks_that_are_late_are_synced_in_the_ring),
 		WATCHED_TEST(stopping_nothing_is_allowed),
 		WATCHED_TEST(a_single_failure_costs_nothing),
 		WATCHED_TEST(a_single_failure_with_threads_costs_nothing),
