@@ -9,6 +9,7 @@
 #include "cursor.h"
 
 #include "gather.h"
+#include "planted.h"
 #include "series.h"
 #include "shard.h"
 
@@ -224,8 +225,10 @@ static int hold_inner(struct sde__cursor *cursor, uint64_t inner, struct sde__ch
 		      struct sde_error *error)
 {
 	struct sde__chunk_cache *cache = cursor->reader->cache;
+	const bool by_place = sde__planted("cache-by-place");
 	const struct sde__chunk_key key = {
-		cursor->file.index, inner, cursor->file.side.epoch, cursor->file.side.count,
+		cursor->file.index, inner, by_place ? 0 : cursor->file.side.epoch,
+		by_place ? 0 : cursor->file.side.count,
 	};
 	struct sde__chunk_block *block = sde__chunk_cache_find(cache, &key);
 	int ret;

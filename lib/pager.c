@@ -15,6 +15,7 @@
 #include "pager.h"
 
 #include "pager_way.h"
+#include "planted.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -172,7 +173,8 @@ static bool make_room(struct sde__pager *p)
 	pthread_mutex_lock(&p->lock);
 	while (p->present >= p->most) {
 		for (u = p->oldest; u != NOBODY; u = p->unit[u].newer)
-			if (!p->unit[u].pins && !p->way->hide(p->self, offset_of(p, u)))
+			if ((!p->unit[u].pins || sde__planted("pinned-unit-evicted")) &&
+			    !p->way->hide(p->self, offset_of(p, u)))
 				break;
 		if (u == NOBODY)
 			break;

@@ -15,6 +15,8 @@
 #endif
 #include "pager_way.h"
 
+#include "planted.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -147,7 +149,7 @@ static int uffd_show(void *self, uint64_t offset)
 static int uffd_hide(void *self, uint64_t offset)
 {
 	struct uffd *u = self;
-	const int ret = uffd_watch(u, offset, u->range.unit);
+	const int ret = sde__planted("unit-not-watched") ? 0 : uffd_watch(u, offset, u->range.unit);
 
 	return ret ? ret : sde__pager_take_back(u->range.base + offset, u->range.unit, &u->stage);
 }

@@ -318,6 +318,41 @@ static void bad_options_are_refused(void **state)
 	twin_free(&twin);
 }
 
+/*
+ * The last chunk's file is replaced by one that has more snapshots, and by one of another
+ * epoch: what the cache has of it is then another file's.
+ */
+static void the_cache_knows_a_file_that_was_replaced(void **state)
+{
+	struct sde_storage *w, *r;
+	struct sde_error error = { 0 };
+	struct twin twin;
+
+	(void)state;
+	for (unsigned format = 2; format <= 3; format++) {
+		w = writer(&twin, format);
+		twin_store(&twin, w, 36);
+		assert_int_equal(sde_storage_close(w), 0);
+		r = reader(0, 1 << 20);
+		twin_check(&twin, r);
+		for (int cut = 0; cut < 2; cut++) {
+			twin_assert_ok(sde_zarr_storage_resume(&w, PATH, NULL, &error), error.text);
+			if (cut) {
+				twin_assert_ok(sde_storage_truncate(w, 34), twin_sentence(w));
+				twin_truncate(&twin, 34);
+			}
+			/* without a cut more than before, with one as many again */
+			twin_store(&twin, w, cut ? 8 : 6);
+			assert_int_equal(sde_storage_close(w), 0);
+			twin_assert_ok(sde_storage_refresh(r), twin_sentence(r));
+			twin_check(&twin, r);
+		}
+		assert_int_equal(sde_storage_close(r), 0);
+		twin_free(&twin);
+		assert_int_equal(system("rm -r " PATH), 0);
+	}
+}
+
 static uint64_t bytes_read;	/* atomic */
 
 static int64_t counting_pread(void *ctx, int fd, void *out, size_t n, uint64_t offset)
@@ -427,6 +462,7 @@ int main(void)
 		SCRATCH_TEST(refresh_is_nothing_to_a_writer),
 		SCRATCH_TEST(threads_and_cache_change_no_value),
 		SCRATCH_TEST(threads_and_cache_fail_with_the_same_words),
+		SCRATCH_TEST(the_cache_knows_a_file_that_was_replaced),
 		SCRATCH_TEST(who_reads_by_snapshots_decodes_a_chunk_once_also_with_threads),
 		SCRATCH_TEST(bad_options_are_refused),
 		cmocka_unit_test(the_cache_keeps_what_was_used_last),
