@@ -69,7 +69,6 @@ struct sde__pager {
 	uint32_t wanted;		/* by a pin that waits; NOBODY */
 	struct hint hint[HINTS];	/* a queue */
 	unsigned hint_first, hints;
-	uint64_t fills;
 	bool stop;
 
 	/* the thread's own */
@@ -192,7 +191,6 @@ static void settle(struct sde__pager *p, uint32_t u, enum state state, int code)
 	p->unit[u].code = code;
 	if (state == PRESENT)
 		list_add(p, u);
-	p->fills++;
 	pthread_cond_broadcast(&p->changed);
 	pthread_mutex_unlock(&p->lock);
 	p->way->wake(p->self, offset_of(p, u));
@@ -451,31 +449,6 @@ int sde__pager_unpin(struct sde__pager *p, uint64_t from, uint64_t to, struct sd
 const void *sde__pager_base(const struct sde__pager *p)
 {
 	return p->range.base;
-}
-
-uint64_t sde__pager_fills(struct sde__pager *p)
-{
-	uint64_t fills;
-
-	pthread_mutex_lock(&p->lock);
-	fills = p->fills;
-	pthread_mutex_unlock(&p->lock);
-	return fills;
-}
-
-uint64_t sde__pager_resident(struct sde__pager *p)
-{
-	uint64_t bytes;
-
-	pthread_mutex_lock(&p->lock);
-	bytes = (uint64_t)p->present * p->range.unit;
-	pthread_mutex_unlock(&p->lock);
-	return bytes;
-}
-
-const char *sde__pager_way_name(const struct sde__pager *p)
-{
-	return p->way->name;
 }
 
 /* ------------------------------------------------------------------------

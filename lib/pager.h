@@ -73,11 +73,6 @@ int sde__pager_pin(struct sde__pager *pager, uint64_t from, uint64_t to, struct 
 int sde__pager_unpin(struct sde__pager *pager, uint64_t from, uint64_t to,
 		     struct sde_error *error);
 
-/* Facts for tests. */
-uint64_t sde__pager_fills(struct sde__pager *pager);
-uint64_t sde__pager_resident(struct sde__pager *pager);	/* bytes */
-const char *sde__pager_way_name(const struct sde__pager *pager);
-
 /* Nobody may touch the range any more. Accepts NULL. */
 void sde__pager_free(struct sde__pager *pager);
 

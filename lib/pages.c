@@ -263,11 +263,6 @@ const void *sde__pages_base(const struct sde__pages *pages)
 	return sde__pager_base(pages->pager);
 }
 
-struct sde__pager *sde__pages_pager(const struct sde__pages *pages)
-{
-	return pages->pager;
-}
-
 int sde__pages_hold(struct sde__pages *pages, const struct sde__range range[3],
 		    enum sde__hold hold, struct sde_error *error)
 {

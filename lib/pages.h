@@ -28,7 +28,6 @@ int sde__pages_new(struct sde__pages **out, struct sde__reader *reader, struct s
 		   int64_t strides[3], struct sde_error *error);
 
 const void *sde__pages_base(const struct sde__pages *pages);
-struct sde__pager *sde__pages_pager(const struct sde__pages *pages);
 
 int sde__pages_hold(struct sde__pages *pages, const struct sde__range range[3],
 		    enum sde__hold hold, struct sde_error *error);
