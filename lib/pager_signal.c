@@ -92,10 +92,14 @@ static bool wait_for_unit(struct signal_way *way, uintptr_t address)
 	const uint64_t offset = address - (uintptr_t)way->range.base;
 	uint32_t *word = &way->word[offset / way->range.unit];
 	const uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+	ssize_t n;
 
 	if (seen & THERE)
 		return __atomic_add_fetch(&way->idle, 1, __ATOMIC_RELAXED) < PATIENCE;
-	if (write(way->pipe[1], &offset, sizeof(offset)) != (ssize_t)sizeof(offset))
+	do {
+		n = write(way->pipe[1], &offset, sizeof(offset));
+	} while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)sizeof(offset))
 		return false;
 	while (__atomic_load_n(word, __ATOMIC_ACQUIRE) == seen)
 		futex(word, FUTEX_WAIT, seen);
