@@ -5,7 +5,7 @@
  * is compared with what had returned.
  *
  * Environment: SDE_TEST_SEED is the first run's seed, SDE_TEST_STATES the number of
- * states for all tests together (100,000; a tenth of it with a sanitizer; 2,000,000
+ * states for all tests together (75,000; 10,000 with a sanitizer; 2,000,000
  * with SDE_TEST_LONG). SDE_TEST_STATE, with the seed, repeats the one state that a
  * failure names ("random:367"), or, without a number, runs one kind of runs only
  * ("random:"). SDE_TEST_EXPORT writes some states to a directory: see sim_sample.h.
@@ -33,7 +33,7 @@
 #endif
 #endif
 #ifndef STATES
-#define STATES 100000
+#define STATES 75000
 #endif
 #define STATES_LONG 2000000
 
@@ -71,7 +71,7 @@ static void the_script_survives_every_crash(void **state)
 	static const struct sim_kind kind = { "script", 3, SDE_SYNC_DEFAULT, 0, 1, 60, false };
 
 	(void)state;
-	runs(&kind, 12);
+	runs(&kind, 10);
 }
 
 static void the_script_survives_every_crash_in_format_2(void **state)
@@ -79,7 +79,7 @@ static void the_script_survives_every_crash_in_format_2(void **state)
 	static const struct sim_kind kind = { "script2", 2, SDE_SYNC_DEFAULT, 0, 1, 60, false };
 
 	(void)state;
-	runs(&kind, 8);
+	runs(&kind, 10);
 }
 
 static void a_long_random_life_survives_every_crash(void **state)
@@ -87,7 +87,7 @@ static void a_long_random_life_survives_every_crash(void **state)
 	static const struct sim_kind kind = { "random", 3, SDE_SYNC_DEFAULT, 60, 6, 60, false };
 
 	(void)state;
-	runs(&kind, 26);
+	runs(&kind, 14);
 }
 
 static void a_long_random_life_survives_every_crash_in_format_2(void **state)
@@ -95,7 +95,7 @@ static void a_long_random_life_survives_every_crash_in_format_2(void **state)
 	static const struct sim_kind kind = { "random2", 2, SDE_SYNC_DEFAULT, 60, 6, 60, false };
 
 	(void)state;
-	runs(&kind, 10);
+	runs(&kind, 22);
 }
 
 /* Of a life's first moments there is only one each: many short lives. */
@@ -106,7 +106,7 @@ static void a_store_that_has_just_been_made_survives_every_crash(void **state)
 
 	(void)state;
 	runs(&kind, 4);
-	runs(&kind_2, 2);
+	runs(&kind_2, 4);
 }
 
 static void a_recovery_that_is_crashed_is_recovered_again(void **state)
@@ -115,8 +115,8 @@ static void a_recovery_that_is_crashed_is_recovered_again(void **state)
 	static const struct sim_kind kind_2 = { "nested2", 2, SDE_SYNC_DEFAULT, 40, 40, 1, false };
 
 	(void)state;
-	runs(&kind, 8);
-	runs(&kind_2, 4);
+	runs(&kind, 6);
+	runs(&kind_2, 6);
 }
 
 static void a_failed_sync_costs_nothing_that_returned(void **state)
@@ -125,8 +125,8 @@ static void a_failed_sync_costs_nothing_that_returned(void **state)
 	static const struct sim_kind kind_2 = { "faults2", 2, SDE_SYNC_DEFAULT, 60, 6, 100, true };
 
 	(void)state;
-	runs(&kind, 8);
-	runs(&kind_2, 4);
+	runs(&kind, 6);
+	runs(&kind_2, 5);
 }
 
 static void sync_none_survives_every_kill_and_no_power_loss_breaks_it(void **state)
@@ -135,7 +135,7 @@ static void sync_none_survives_every_kill_and_no_power_loss_breaks_it(void **sta
 	static const struct sim_kind kind_2 = { "none2", 2, SDE_SYNC_NONE, 60, 6, 60, false };
 
 	(void)state;
-	runs(&kind, 5);
+	runs(&kind, 3);
 	runs(&kind_2, 3);
 }
 
@@ -147,7 +147,7 @@ static void a_life_that_changes_its_policy_survives_every_crash(void **state)
 
 	(void)state;
 	runs(&kind, 4);
-	runs(&kind_2, 2);
+	runs(&kind_2, 3);
 }
 
 static uint64_t number_from(const char *name, uint64_t otherwise)
