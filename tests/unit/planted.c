@@ -5,6 +5,7 @@
 #endif
 #include "planted.h"
 
+#include "sanitized.h"
 #include "scratch.h"
 
 #include <errno.h>
@@ -31,17 +32,6 @@
 #define SPARE ((rlim_t)300 << 20)
 #define SECONDS 20
 #define VICTIM "this must stay as it is\n"
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1	/* it maps terabytes */
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
 
 /* ------------------------------------------------------------------------
  * Files

@@ -12,6 +12,7 @@
 #include "fault_io.h"
 #include "npz_reader.h"
 #include "npz_writer.h"
+#include "sanitized.h"
 #include "scratch.h"
 #include "zip.h"
 
@@ -660,17 +661,6 @@ static void skipping_leads_to_the_same_numbers(void **state)
 	sde__npz_close(r);
 	arrays_free(&a);
 }
-
-#if defined(__SANITIZE_ADDRESS__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
 
 /* 1025 * 4 MiB of zeros, a few MB of file. */
 static void a_member_of_more_than_4_GiB_is_written_and_read(void **state)
