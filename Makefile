@@ -316,14 +316,16 @@ check-long: ## the crash tests at length: hours rather than minutes
 	@SDE_TEST_LONG=1 TEST_TIMEOUT=$${TEST_TIMEOUT:-14400} \
 		$(MAKE) -f $(self) TESTS='crash/*' VARIANTS=plain check
 
-# Counters of processes that are killed are lost; those of the others add up. Time
-# limits are for builds without counters.
+# Counters of processes that are killed are lost; those of the others add up, also of
+# those that end by _exit. Time limits are for builds without counters.
+coverage_exit = -include $(abspath $(srcdir)/build-aux/coverage_exit.h) -Wl,--wrap=_exit
 COVERAGE_TESTS = $(filter-out install/% interop/%,$(every_test))
 .PHONY: coverage mcdc
 coverage: ## lines and branches that the tests reach (gcc)
 	@rm -rf $(BUILD)/coverage
 	@$(MAKE) -f $(self) BUILD=$(BUILD)/coverage CC=gcc \
-		CFLAGS='-O0 -g --coverage -fprofile-update=atomic' WARNINGS= test-programs
+		CFLAGS='-O0 -g --coverage -fprofile-update=atomic $(coverage_exit)' \
+		WARNINGS= test-programs
 	@TEST_TIMEOUT=1800 $(srcdir)/tests/run --variant plain $(BUILD)/coverage $(COVERAGE_TESTS)
 	@$(srcdir)/build-aux/coverage $(BUILD)/coverage $(srcdir)
 
@@ -331,7 +333,8 @@ coverage: ## lines and branches that the tests reach (gcc)
 mcdc: ## MC/DC of what the tests reach (clang-19, llvm-cov-19)
 	@rm -rf $(BUILD)/mcdc
 	@$(MAKE) -f $(self) BUILD=$(BUILD)/mcdc CC=clang-19 WARNINGS= \
-		CFLAGS='-O1 -g -fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc' test-programs
+		CFLAGS='-O1 -g -fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc \
+			$(coverage_exit)' test-programs
 	@LLVM_PROFILE_FILE=$(abspath $(BUILD)/mcdc)/raw/%m.profraw TEST_TIMEOUT=1800 \
 		$(srcdir)/tests/run --variant plain $(BUILD)/mcdc $(COVERAGE_TESTS)
 	@llvm-profdata-19 merge -o $(BUILD)/mcdc/all.profdata $(BUILD)/mcdc/raw/*.profraw

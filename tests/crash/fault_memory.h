@@ -17,6 +17,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define FAULT_MEMORY_SITES 16384
 
 struct fault_memory {
 	unsigned long fail_at;	/* number of the allocation from 1; 0: none */
@@ -24,6 +27,7 @@ struct fault_memory {
 	bool counting;
 	pthread_t armed_by;
 	unsigned long calls;	/* atomic; while counting */
+	void *site[FAULT_MEMORY_SITES];	/* who asked, of the first so many calls */
 	bool fired;
 	/* atomic; allocations not freed. Not under AddressSanitizer, whose strdup goes
 	 * round us: there its leak check counts */
@@ -66,7 +70,7 @@ extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
-FAULT_MEMORY_PLAIN static bool fault_memory_fails(void)
+FAULT_MEMORY_PLAIN static bool fault_memory_fails(void *site)
 {
 	unsigned long n;
 
@@ -76,6 +80,8 @@ FAULT_MEMORY_PLAIN static bool fault_memory_fails(void)
 	if (__interceptor_malloc && !pthread_equal(pthread_self(), fault_memory.armed_by))
 		return false;
 	n = __atomic_add_fetch(&fault_memory.calls, 1, __ATOMIC_RELAXED);
+	if (n <= FAULT_MEMORY_SITES)
+		fault_memory.site[n - 1] = site;
 	if (!fault_memory.fail_at || n < fault_memory.fail_at ||
 	    (n > fault_memory.fail_at && !fault_memory.for_good))
 		return false;
@@ -93,14 +99,14 @@ FAULT_MEMORY_PLAIN static void *fault_memory_note(void *p)
 
 FAULT_MEMORY_PLAIN void *malloc(size_t n)
 {
-	if (fault_memory_fails())
+	if (fault_memory_fails(__builtin_return_address(0)))
 		return NULL;
 	return fault_memory_note(__interceptor_malloc ? __interceptor_malloc(n) : __libc_malloc(n));
 }
 
 FAULT_MEMORY_PLAIN void *calloc(size_t count, size_t n)
 {
-	if (fault_memory_fails())
+	if (fault_memory_fails(__builtin_return_address(0)))
 		return NULL;
 	return fault_memory_note(__interceptor_calloc ? __interceptor_calloc(count, n) :
 				 __libc_calloc(count, n));
@@ -110,7 +116,7 @@ FAULT_MEMORY_PLAIN void *realloc(void *old, size_t n)
 {
 	void *p;
 
-	if (fault_memory_fails())
+	if (fault_memory_fails(__builtin_return_address(0)))
 		return NULL;
 	p = __interceptor_realloc ? __interceptor_realloc(old, n) : __libc_realloc(old, n);
 	return old ? p : fault_memory_note(p);
@@ -118,7 +124,7 @@ FAULT_MEMORY_PLAIN void *realloc(void *old, size_t n)
 
 FAULT_MEMORY_PLAIN void *aligned_alloc(size_t alignment, size_t n)
 {
-	if (fault_memory_fails())
+	if (fault_memory_fails(__builtin_return_address(0)))
 		return NULL;
 	return fault_memory_note(__interceptor_aligned_alloc ?
 				 __interceptor_aligned_alloc(alignment, n) :
@@ -147,6 +153,30 @@ FAULT_MEMORY_PLAIN void free(void *p)
 	else
 		__libc_free(p);
 }
+
+/* Like libc's, but that who calls it is known. Not in front of a sanitizer's. */
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__clang__)
+char *strndup(const char *text, size_t most)
+{
+	const size_t n = strnlen(text, most);
+	char *copy = fault_memory_fails(__builtin_return_address(0)) ? NULL : __libc_malloc(n + 1);
+
+	if (!copy)
+		return NULL;
+	fault_memory_note(copy);
+	memcpy(copy, text, n);
+	copy[n] = '\0';
+	return copy;
+}
+
+char *strdup(const char *text)
+{
+	const size_t n = strlen(text) + 1;
+	char *copy = fault_memory_fails(__builtin_return_address(0)) ? NULL : __libc_malloc(n);
+
+	return copy ? memcpy(fault_memory_note(copy), text, n) : NULL;
+}
+#endif
 
 #else
 #define FAULT_MEMORY 0

@@ -111,6 +111,8 @@ static size_t shortest;		/* bytes that one call moves; 0: all */
 static struct {
 	size_t count;		/* calls; 0: not known */
 	bool futile[FAULT_IO_EVENTS];	/* need not fail */
+	bool first[FAULT_MEMORY_SITES];	/* of its place in the program: never left out */
+	size_t places;
 } planned;
 
 /* ------------------------------------------------------------------------
@@ -748,6 +750,21 @@ static unsigned long environment(const char *name, unsigned long otherwise)
 	return text && *text ? strtoul(text, NULL, 0) : otherwise;
 }
 
+/* Which allocations are the first ones of the place in the program that asks for them. */
+static void plan_allocations(void)
+{
+	planned.places = 0;
+	memset(planned.first, 0, sizeof(planned.first));
+	for (size_t i = 0; i < fault_memory.calls && i < FAULT_MEMORY_SITES; i++) {
+		bool seen = false;
+
+		for (size_t j = 0; j < i && !seen; j++)
+			seen = planned.first[j] && fault_memory.site[j] == fault_memory.site[i];
+		planned.first[i] = !seen;
+		planned.places += !seen;
+	}
+}
+
 /*
  * Twice without a fault: the first time libraries and libc allocate what they keep,
  * the second time tells which calls there will be.
@@ -761,6 +778,7 @@ static void warm_up(struct attempt *a, const struct oracle *oracle,
 	warming = false;
 	play(&world, a, oracle, options);
 	planned.count = 0;
+	plan_allocations();
 	for (size_t i = 0; i < world.fault.events && !a->memory; i++) {
 		const struct fault_event *e = &world.fault.event[i];
 
@@ -804,14 +822,24 @@ static bool is_long(void)
 	return environment("SDE_TEST_LONG", 0);
 }
 
-/* Every by-th n of one script; returns the number of calls. */
+static bool is_wanted(const struct attempt *a, unsigned long by)
+{
+	if ((a->n - 1) % by == 0)
+		return a->n > planned.count || !planned.futile[a->n - 1];
+	return a->memory && a->n <= FAULT_MEMORY_SITES && planned.first[a->n - 1];
+}
+
+/*
+ * Every by-th n of one script, and of allocations the first one of each place; returns
+ * the number of calls.
+ */
 static unsigned long sweep(struct attempt *a, const struct oracle *oracle,
 			   const struct sde_zarr_options *options, size_t turn, unsigned long by)
 {
 	const bool one = environment("SDE_TEST_ONE", 0);
 
-	for (a->n = environment("SDE_TEST_FAULT", 1); ; a->n += by) {
-		if (a->n <= planned.count && planned.futile[a->n - 1] && !one)
+	for (a->n = environment("SDE_TEST_FAULT", 1); ; a->n++) {
+		if (!one && !is_wanted(a, by))
 			continue;
 		a->error = a->memory ? ENOMEM : turns[turn].error[(a->n + 1) % 2];
 		a->mode = turns[turn].mode[(a->n + 1) % 2];
@@ -858,6 +886,8 @@ static void sweep_all(const struct script *s, struct sde_zarr_options options, b
 		most = calls > most ? calls : most;
 		turn += memory && turn >= SHORT_TURNS ? 1 : 0;
 	}
+	if (memory)
+		print_message("# %zu places allocate, and:\n", planned.places);
 	print_message("# %s, format %u, sync %d%s: every %lu of %lu %s, %lu attempts, %lu failures, %.1f s\n",
 		      s->name, options.zarr_format, (int)options.sync,
 		      a.threads ? ", threads" : "", by, most, memory ? "allocations" : "calls",
@@ -975,7 +1005,7 @@ static void every_allocation_may_fail(void **state)
 		print_message("this libc's allocator cannot be wrapped\n");
 		skip();
 	}
-	sweep_all(&brief, options, true, 3 * SPARSE);
+	sweep_all(&brief, options, true, 11 * SPARSE);
 	for (size_t i = 0; i < sizeof(scripts) / sizeof(scripts[0]); i++)
 		sweep_all(scripts[i], options, true, 101 * SPARSE);
 	options.zarr_format = 2;
