@@ -6,7 +6,8 @@
 #
 #	lib/*.c			libsdestore.a, libsdestore.so
 #	tools/sde-*.c		one program each, with the other tools/*.c
-#	examples/*.c		one program each, built as a user would
+#	lib/mpi/*.c		libsdestore-mpi.a, libsdestore-mpi.so, where there is MPI
+#	examples/*.c		one program each, built as a user would; *_mpi.c with MPI
 #	tests/unit/test_*.c	one cmocka program each, with the other unit/*.c
 #	tests/crash/test_*.c	the same, with the other crash/*.c and unit/*.c
 #	tests/fuzz/test_*.c	one harness each, with the other fuzz/*.c: a test, and
@@ -14,7 +15,8 @@
 #	tests/crash/disk/*.c	a FUSE program for them, where there is fuse3
 #	tests/{cli,interop,install}/*.c	one program each; those called
 #				test_* are run, others are there for the scripts
-#	tests/{crash,cli,interop,install}/*.sh	run as they are
+#	tests/mpi/*.c		one program each with libsdestore-mpi, for the scripts
+#	tests/{crash,cli,interop,install,mpi}/*.sh	run as they are
 #	tests/bench/{bench,count}_*.c	one program each, with the other bench/*.c
 #
 # New files are found by name: nothing here lists sources.
@@ -38,6 +40,7 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes
 PKG_CONFIG ?= pkg-config##	finds the libraries; plain -l flags without it
 BUILD = build##	where everything that is built goes
+MPI = auto##	libsdestore-mpi: yes, no, or if there is MPI
 SANITIZE =##	for -fsanitize=: address,undefined or thread
 TESTS =##	tests to check: unit/test_codec 'cli/*'; default all
 VARIANTS = plain asan tsan##	builds to check
@@ -72,6 +75,11 @@ ZLIB_LIBS = $(call module_libs,ZLIB_LIBS,zlib,-lz)
 ISAL_CFLAGS = $(call lazily,ISAL_CFLAGS,$(PKG_CONFIG) --exists libisal 2>/dev/null && \
 	echo -DSDE_HAVE_ISAL && $(PKG_CONFIG) --cflags libisal)
 ISAL_LIBS = $(call module_libs,ISAL_LIBS,libisal,)
+# What Open MPI's compiler wrapper says, or else its pkg-config file
+MPI_CFLAGS = $(call lazily,MPI_CFLAGS,mpicc --showme:compile 2>/dev/null || \
+	$(PKG_CONFIG) --cflags ompi-c 2>/dev/null)
+MPI_LIBS = $(call lazily,MPI_LIBS,mpicc --showme:link 2>/dev/null || \
+	$(PKG_CONFIG) --libs ompi-c 2>/dev/null)
 CMOCKA_CFLAGS = $(call module_cflags,CMOCKA_CFLAGS,cmocka)
 CMOCKA_LIBS = $(call module_libs,CMOCKA_LIBS,cmocka,-lcmocka)
 
@@ -113,10 +121,18 @@ sources = $(patsubst $(srcdir)/%,%,$(sort $(wildcard $(addprefix $(srcdir)/,$1))
 objects = $(patsubst %.c,$(BUILD)/%.o,$1)
 programs = $(patsubst %.c,$(BUILD)/%,$1)
 
+# With `auto` that is asked now: it decides what there is to build.
+have_mpi := $(if $(filter auto,$(MPI)),$(if $(strip $(MPI_LIBS)),yes),$(filter yes,$(MPI)))
+if_mpi = $(if $(have_mpi),$1)
+
 lib_src := $(call sources,lib/*.c)
+mpi_lib_src := $(call if_mpi,$(call sources,lib/mpi/*.c))
 tool_src := $(call sources,tools/sde-*.c)
 tool_shared_src := $(filter-out $(tool_src),$(call sources,tools/*.c))
-example_src := $(call sources,examples/*.c)
+mpi_example_src := $(call sources,examples/*_mpi.c)
+example_src := $(filter-out $(mpi_example_src),$(call sources,examples/*.c))
+mpi_program_src := $(call if_mpi,$(mpi_example_src) $(call sources,tests/mpi/*.c))
+mpi_example_src := $(call if_mpi,$(mpi_example_src))
 unit_src := $(call sources,tests/unit/test_*.c)
 unit_shared_src := $(filter-out $(unit_src),$(call sources,tests/unit/*.c))
 crash_src := $(call sources,tests/crash/test_*.c)
@@ -131,25 +147,37 @@ bench_src := $(call sources,tests/bench/bench_*.c tests/bench/count_*.c)
 bench_shared_src := $(filter-out $(bench_src) tests/bench/peer_%,$(call sources,tests/bench/*.c))
 test_src := $(unit_src) $(crash_src) $(sort $(unit_shared_src) $(crash_shared_src)) \
 	$(fuzz_src) $(fuzz_shared_src) $(other_test_src) $(bench_src) $(bench_shared_src)
-all_src := $(lib_src) $(tool_src) $(tool_shared_src) $(example_src) $(test_src)
+mpi_src := $(mpi_lib_src) $(mpi_program_src)
+all_src := $(lib_src) $(tool_src) $(tool_shared_src) $(example_src) $(test_src) $(mpi_src)
 
 static := $(BUILD)/libsdestore.a
 shared := $(BUILD)/libsdestore.so.$(VERSION)
+mpi_soname := libsdestore-mpi.so.0
+mpi_static := $(call if_mpi,$(BUILD)/libsdestore-mpi.a)
+mpi_shared := $(call if_mpi,$(BUILD)/libsdestore-mpi.so.$(VERSION))
 tools := $(call programs,$(tool_src))
 examples := $(call programs,$(example_src))
-headers := $(patsubst $(srcdir)/include/%,%,$(wildcard $(srcdir)/include/*.h \
-	$(srcdir)/include/*/*.h))
+mpi_programs := $(call programs,$(mpi_program_src))
+headers := $(filter-out $(if $(have_mpi),,sdestore/mpi.h),$(patsubst $(srcdir)/include/%,%,\
+	$(wildcard $(srcdir)/include/*.h $(srcdir)/include/*/*.h)))
 pages := $(notdir $(wildcard $(srcdir)/man/*.[1-9]))
 completions := $(filter $(notdir $(tools)),$(notdir $(wildcard $(srcdir)/tools/completion/*)))
 docs := $(notdir $(wildcard $(addprefix $(srcdir)/,README.md NEWS LICENSE)))
 
 ##@ targets
 .PHONY: all
-all: $(static) $(shared) $(tools) $(examples) ## build libraries, tools and examples (default)
+all: $(static) $(shared) $(mpi_static) $(mpi_shared) $(tools) $(examples) \
+	$(call programs,$(mpi_example_src)) $(if $(have_mpi),,without-mpi) ## build libraries, tools and examples (default)
+
+.PHONY: without-mpi
+without-mpi:
+	@echo "  libsdestore-mpi is left out: $(if $(filter auto,$(MPI)),no \
+		MPI here (Debian: libopenmpi-dev),MPI = $(MPI))"
 
 .PHONY: help
 help: ## this list
 	@sed -n -e 's/^##@ \(.*\)/\n\1:/p' \
+		-e '/^[a-z]*:.*\\$$/{N;/##/!N;s/\\\n//g;}' \
 		-e 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' \
 		-e 's/^\([A-Za-z_]*\) ?*= *\(.*\)##\t\(.*\)/  \1\t\3 [\2]/p' \
 		$(srcdir)/Makefile | sed -e 's/ \[\]$$//' | expand -t 16
@@ -195,6 +223,8 @@ $(link_stamp): FORCE
 .PHONY: FORCE
 
 $(call objects,$(lib_src)): private own = $(PIC)
+$(call objects,$(mpi_lib_src)): private own = $(PIC) -I$(srcdir)/lib $(MPI_CFLAGS)
+$(call objects,$(mpi_program_src)): private own = $(MPI_CFLAGS) -I$(srcdir)/tests/unit
 $(call objects,$(test_src)): private own = -I$(srcdir)/lib -I$(srcdir)/tests/unit $(CMOCKA_CFLAGS)
 $(call objects,$(all_src)): $(BUILD)/%.o: %.c $(compile_stamp)
 	@mkdir -p $(@D)
@@ -211,6 +241,18 @@ $(shared): $(call objects,$(lib_src)) $(srcdir)/lib/sdestore.map $(link_stamp)
 		-o $@ $(filter %.o,$^) $(LIBS)
 	@ln -sf $(@F) $(BUILD)/$(soname)
 	@ln -sf $(soname) $(BUILD)/libsdestore.so
+
+$(mpi_static): $(call objects,$(mpi_lib_src)) $(link_stamp)
+	@rm -f $@
+	$(call quiet,AR)$(AR) rcs $@ $(filter %.o,$^)
+
+$(mpi_shared): $(call objects,$(mpi_lib_src)) $(shared) $(srcdir)/lib/mpi/sdestore-mpi.map \
+		$(link_stamp)
+	$(call quiet,LD)$(LINK) -shared -Wl,-soname,$(mpi_soname) $(DEFS) \
+		-Wl,--version-script=$(srcdir)/lib/mpi/sdestore-mpi.map \
+		-o $@ $(filter %.o,$^) $(shared) $(MPI_LIBS)
+	@ln -sf $(@F) $(BUILD)/$(mpi_soname)
+	@ln -sf $(mpi_soname) $(BUILD)/libsdestore-mpi.so
 
 # Programs take the static library, the installed tools too: they run where they
 # are built and under any prefix, without a run path, LD_LIBRARY_PATH or ldconfig.
@@ -253,6 +295,10 @@ $(BUILD)/tests/bench/peer_hdf5: tests/bench/peer_hdf5.c $(hdf5_objects) $(link_s
 	$(call quiet,LD)$(COMPILE) -Wno-conversion $(HDF5_CFLAGS) $(LDFLAGS) -o $@ $< \
 		$(hdf5_objects) $(HDF5_LIBS) -lm
 
+$(mpi_programs): private own = $(MPI_LIBS)
+$(mpi_programs): $(BUILD)/%: $(BUILD)/%.o $(mpi_static) $(static) $(link_stamp)
+	$(call quiet,LD)$(LINK) -o $@ $(filter %.o,$^) $(mpi_static) $(static) $(own) $(LIBS)
+
 # ---------------------------------------------------------------------------
 # Tests. A test is called by its place under tests/: unit/test_ring is a program,
 # cli/inspect.sh a script. Each variant is a build of its own; all are run at the
@@ -261,7 +307,8 @@ $(BUILD)/tests/bench/peer_hdf5: tests/bench/peer_hdf5.c $(hdf5_objects) $(link_s
 test_patterns := $(basename $(patsubst tests/%,%,$(subst *,%,$(TESTS))))
 every_test := $(patsubst tests/%.c,%,$(unit_src) $(crash_src) $(fuzz_src) \
 		$(filter $(script_dirs:%=tests/%/test_%),$(other_test_src))) \
-	$(patsubst tests/%,%,$(call sources,tests/crash/*.sh $(script_dirs:%=tests/%/*.sh)))
+	$(patsubst tests/%,%,$(call sources,tests/crash/*.sh tests/mpi/*.sh \
+		$(script_dirs:%=tests/%/*.sh)))
 tests_plain := $(strip $(if $(test_patterns),$(foreach t,$(every_test),$(if \
 	$(filter $(test_patterns),$(basename $t)),$t)),$(every_test)))
 # Installing and other people's readers do not depend on how we were compiled.
@@ -281,7 +328,7 @@ variant := $(or $(strip $(foreach v,asan tsan,$(if \
 variant_tests := $(tests_$(variant))
 .PHONY: test-programs
 test-programs: $(patsubst %,$(BUILD)/tests/%,$(filter-out %.sh,$(variant_tests))) \
-	$(if $(filter %.sh,$(variant_tests)),all $(crash_programs) $(other_test_programs))
+	$(if $(filter %.sh,$(variant_tests)),all $(crash_programs) $(other_test_programs) $(mpi_programs))
 
 # A compiler without this sanitizer, or a kernel on which it does not run, is
 # noted in a file that tests/run reports as skipped.
@@ -392,7 +439,7 @@ demo: $(BUILD)/examples/double_well $(BUILD)/tools/sde-inspect ## simulate a dou
 # only if they hold, and complains of everything behind them.
 tidy: ## look for faults with clang-tidy and cppcheck
 	@clang-tidy --quiet --config-file=$(srcdir)/.clang-tidy $(all_src:%=$(srcdir)/%) -- \
-		-std=c11 -I$(srcdir)/include -I$(srcdir)/lib $(CPPFLAGS); \
+		-std=c11 -I$(srcdir)/include -I$(srcdir)/lib $(call if_mpi,$(MPI_CFLAGS)) $(CPPFLAGS); \
 	tidy=$$?; \
 	cppcheck --quiet --std=c11 --error-exitcode=1 --inline-suppr \
 		--enable=warning,performance,portability --suppress=missingInclude \
@@ -403,6 +450,7 @@ tidy: ## look for faults with clang-tidy and cppcheck
 # Installing
 
 pkgconfigdir = $(libdir)/pkgconfig
+pc_files := sdestore.pc $(call if_mpi,sdestore-mpi.pc)
 completionsdir = $(datadir)/bash-completion/completions
 man_sections := $(sort $(patsubst .%,%,$(suffix $(pages))))
 # The further names of a page of section 3, as NAME=PAGE: symbolic links to it
@@ -414,7 +462,7 @@ man_link_target = $(lastword $(subst =, ,$1)).3
 in_prefix = $(patsubst $(prefix)/%,$${prefix}/%,$1)
 
 .PHONY: install install-man
-install: $(static) $(shared) $(tools) install-man ## install under prefix
+install: $(static) $(shared) $(mpi_static) $(mpi_shared) $(tools) install-man ## install under prefix
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(bindir) $(pkgconfigdir) $(docdir) \
 		$(sort $(patsubst %/,%,$(addprefix $(includedir)/,$(dir $(headers))))) \
 		$(if $(completions),$(completionsdir)))
@@ -424,11 +472,17 @@ install: $(static) $(shared) $(tools) install-man ## install under prefix
 	$(INSTALL) -m 755 $(shared) $(DESTDIR)$(libdir)
 	ln -sf $(notdir $(shared)) $(DESTDIR)$(libdir)/$(soname)
 	ln -sf $(soname) $(DESTDIR)$(libdir)/libsdestore.so
-	sed -e 's|@prefix@|$(prefix)|' -e 's|@libdir@|$(call in_prefix,$(libdir))|' \
+	$(foreach p,$(pc_files),sed -e 's|@prefix@|$(prefix)|' \
+		-e 's|@libdir@|$(call in_prefix,$(libdir))|' \
 		-e 's|@includedir@|$(call in_prefix,$(includedir))|' \
-		-e 's|@VERSION@|$(VERSION)|' -e 's|@ISAL_LIBS@|$(ISAL_LIBS)|' $(srcdir)/sdestore.pc.in \
-		>$(DESTDIR)$(pkgconfigdir)/sdestore.pc
-	chmod 644 $(DESTDIR)$(pkgconfigdir)/sdestore.pc
+		-e 's|@VERSION@|$(VERSION)|' -e 's|@ISAL_LIBS@|$(ISAL_LIBS)|' \
+		$(call if_mpi,-e 's|@MPI_CFLAGS@|$(MPI_CFLAGS)|' -e 's|@MPI_LIBS@|$(MPI_LIBS)|') \
+		$(srcdir)/$p.in >$(DESTDIR)$(pkgconfigdir)/$p && \
+		chmod 644 $(DESTDIR)$(pkgconfigdir)/$p &&) :
+	$(call if_mpi,$(INSTALL) -m 644 $(mpi_static) $(DESTDIR)$(libdir) && \
+		$(INSTALL) -m 755 $(mpi_shared) $(DESTDIR)$(libdir) && \
+		ln -sf $(notdir $(mpi_shared)) $(DESTDIR)$(libdir)/$(mpi_soname) && \
+		ln -sf $(mpi_soname) $(DESTDIR)$(libdir)/libsdestore-mpi.so)
 	$(if $(tools),$(INSTALL) -m 755 $(tools) $(DESTDIR)$(bindir))
 	$(if $(completions),$(INSTALL) -m 644 $(completions:%=$(srcdir)/tools/completion/%) \
 		$(DESTDIR)$(completionsdir))
@@ -444,8 +498,9 @@ install-man:
 .PHONY: uninstall
 uninstall: ## remove what install put under prefix
 	rm -f $(addprefix $(DESTDIR),$(headers:%=$(includedir)/%) \
-		$(addprefix $(libdir)/,$(notdir $(static) $(shared)) $(soname) libsdestore.so) \
-		$(pkgconfigdir)/sdestore.pc $(addprefix $(bindir)/,$(notdir $(tools))) \
+		$(addprefix $(libdir)/,$(notdir $(static) $(shared)) $(soname) libsdestore.so \
+			$(notdir $(mpi_static) $(mpi_shared)) $(call if_mpi,$(mpi_soname) libsdestore-mpi.so)) \
+		$(addprefix $(pkgconfigdir)/,$(pc_files)) $(addprefix $(bindir)/,$(notdir $(tools))) \
 		$(foreach p,$(pages),$(mandir)/man$(patsubst .%,%,$(suffix $p))/$p) \
 		$(foreach l,$(man_links),$(call man_link,$l)) \
 		$(completions:%=$(completionsdir)/%) $(docs:%=$(docdir)/%))
@@ -463,7 +518,7 @@ dist_name := sdestore-$(VERSION)
 tarball := $(BUILD)/$(dist_name).tar.gz
 dist_files := .ci .clang-format .clang-tidy .editorconfig .gitignore CONTRIBUTING.md \
 	LICENSE Makefile NEWS README.md TESTING.md build-aux config.mak.in configure.ac examples \
-	include lib man sdestore.pc.in tests tools
+	include lib man sdestore.pc.in sdestore-mpi.pc.in tests tools
 
 .PHONY: dist distcheck
 dist: ## make the tarball, with configure, in BUILD

@@ -426,10 +426,14 @@ static void chunk_strides(const struct sde__geometry *g, int64_t strides[3])
 	strides[0] = strides[1] * (int64_t)g->inner_width;
 }
 
-/* How many trajectories of inner chunk `inner` exist; the rest of n is padding. */
+/*
+ * How many trajectories of inner chunk `inner` exist; the rest of n is padding. All
+ * of it, at the end of a cut column.
+ */
 static uint64_t width_of(const struct sde__geometry *g, uint64_t inner)
 {
-	uint64_t left = g->trajectories - inner * g->inner_width;
+	const uint64_t first = inner * g->inner_width;
+	const uint64_t left = g->trajectories > first ? g->trajectories - first : 0;
 
 	return left < g->inner_width ? left : g->inner_width;
 }
@@ -480,7 +484,7 @@ void sde__gather(const struct sde__geometry *geometry, const struct sde__slots *
 
 	chunk_strides(geometry, to);
 	fill_padding(geometry, width, slots->count, out);
-	if (slots->count == 0)
+	if (slots->count == 0 || width == 0)
 		return;
 	if (slots->keepbits)
 		strided_round(sde__dtype_size(geometry->dtype), slots->keepbits, count, out, to,
@@ -498,7 +502,7 @@ void sde__scatter(const struct sde__geometry *geometry, const void *chunk, uint6
 				(int64_t)slot_size };
 	int64_t from[3];
 
-	if (count == 0)
+	if (count == 0 || counts[1] == 0)
 		return;
 	chunk_strides(geometry, from);
 	sde__strided_copy(sde__dtype_size(geometry->dtype), counts,

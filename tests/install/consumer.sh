@@ -100,6 +100,7 @@ an_autoconf_consumer_that_needs_a_newer_version_is_told()
 every_header_page_and_tool_is_installed()
 {
 	(cd "$SRCDIR/include" && find . -name '*.h') >headers
+	[ -e "$BUILD/libsdestore-mpi.a" ] || sed -i '/mpi\.h$/d' headers
 	while read -r name; do
 		cmp "$SRCDIR/include/$name" "$destdir$prefix/include/$name"
 	done <headers

@@ -24,13 +24,24 @@ libraries()
 	sed -n 's/^Libs.private://p' "$destdir/p/lib/pkgconfig/sdestore.pc"
 }
 
+# What programs with sdestore/mpi.h take more; nothing where that library is not.
+mpi=
+if [ -e "$BUILD/libsdestore-mpi.a" ]; then
+	mpi="$BUILD/libsdestore-mpi.a $(mpicc --showme:compile) $(mpicc --showme:link)"
+	OMPI_ALLOW_RUN_AS_ROOT=1
+	OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+	export OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+fi
+
 # compile NAME: NAME.c, a program of a page
 compile()
 {
+	more=
+	grep -q 'sdestore/mpi\.h' "$1.c" && more=$mpi
 	# flags are several words
 	# shellcheck disable=SC2046,SC2086
 	${CC:-cc} -std=c11 -Wall -Wextra -Werror -I "$SRCDIR/include" ${CPPFLAGS:-} \
-		${CFLAGS:-} "$1.c" -o "$1" -pthread ${LDFLAGS:-} "$BUILD/libsdestore.a" \
+		${CFLAGS:-} "$1.c" -o "$1" -pthread ${LDFLAGS:-} $more "$BUILD/libsdestore.a" \
 		$(libraries) -lm
 }
 
@@ -41,6 +52,7 @@ extract()
 	[ -e sdestore.7.1.c ]
 	[ -e README.1.c ]
 	[ -e sde_zarr_storage_create.3.1.c ]
+	[ -n "$mpi" ] || rm -f -- $(grep -l 'sdestore/mpi\.h' ./*.c)
 }
 
 # run NAME [ARGUMENT]: in an empty directory; it says on standard output what
@@ -71,9 +83,10 @@ mandoc_has_nothing_to_say_about_the_pages()
 
 the_shared_library_exports_what_the_version_script_lists()
 {
-	nm -D --defined-only "$BUILD/libsdestore.so" | sed -n 's/.* T \([^@]*\).*/\1/p' |
+	# those of the private version are libsdestore-mpi's alone
+	nm -D --defined-only "$BUILD/libsdestore.so" | sed -n '/SDESTORE_PRIVATE/!s/.* T \([^@]*\).*/\1/p' |
 		sort >exported
-	sed -n 's/^[[:space:]]*\(sde_[a-z0-9_]*\);$/\1/p' "$SRCDIR/lib/sdestore.map" |
+	sed -n 's/^[[:space:]]*\(sde_[a-z0-9][a-z0-9_]*\);$/\1/p' "$SRCDIR/lib/sdestore.map" |
 		sort >listed
 	[ -s listed ]
 	diff listed exported
@@ -170,7 +183,8 @@ every_name_is_installed_and_uninstalled()
 {
 	run_make prefix=/p DESTDIR="$PWD/d" install-man
 	# shellcheck disable=SC2013
-	for name in $(sed -n 's/^[[:space:]]*\(sde_[a-z0-9_]*\);$/\1/p' "$SRCDIR/lib/sdestore.map"); do
+	for name in $(sed -n 's/^[[:space:]]*\(sde_[a-z0-9][a-z0-9_]*\);$/\1/p' \
+		"$SRCDIR/lib/sdestore.map" "$SRCDIR/lib/mpi/sdestore-mpi.map"); do
 		page=d/p/share/man/man3/$name.3
 		[ -f "$page" ]
 		sed '/^.Nd/q' "$page" | grep "^.Nm $name\\( ,\\)*$"

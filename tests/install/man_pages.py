@@ -21,6 +21,10 @@ def read(*path):
         return f.read()
 
 
+HEADERS = "sdestore.h", os.path.join("sdestore", "backend.h"), os.path.join("sdestore", "mpi.h")
+MAPS = os.path.join("lib", "sdestore.map"), os.path.join("lib", "mpi", "sdestore-mpi.map")
+
+
 def page_files(section):
     return sorted(glob.glob(os.path.join(SRCDIR, "man", "*." + section)))
 
@@ -29,7 +33,7 @@ def page_files(section):
 # Headers: without comments and preprocessor lines, as far as C of our own needs
 
 def declarations():
-    text = "".join(read("include", h) for h in ("sdestore.h", "sdestore/backend.h"))
+    text = "".join(read("include", h) for h in HEADERS)
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
     text = re.sub(r"^#.*(\\\n.*)*$", "", text, flags=re.M)
     return re.sub(r'extern "C" \{', "", text)
@@ -67,7 +71,8 @@ def constants():
 
 
 def map_symbols():
-    return re.findall(r"^\s*(sde_\w+);", read("lib", "sdestore.map"), re.M)
+    """Not sde__..., which one of our libraries exports for another."""
+    return re.findall(r"^\s*(sde_[a-z0-9]\w*);", "".join(map(read, MAPS)), re.M)
 
 
 # ---------------------------------------------------------------------------
@@ -196,8 +201,8 @@ def check_references():
 
 def check_fragments():
     """What in README.md is too short to be compiled still names what there is."""
-    known = set(re.findall(r"\b(?:sde|SDE)_\w+", read("include", "sdestore.h") +
-                           read("include", "sdestore", "backend.h")))
+    known = set(re.findall(r"\b(?:sde|SDE)_\w+",
+                           "".join(read("include", h) for h in HEADERS)))
     for code in re.findall(r"^```c\n(.*?)^```", read("README.md"), re.M | re.S):
         for name in sorted(set(re.findall(r"\b(?:sde|SDE)_\w+", code)) - known):
             yield "README.md: there is no %s" % name
