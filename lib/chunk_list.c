@@ -129,8 +129,12 @@ int sde__chunk_list_check(const struct sde__chunk_list *list,
 
 	for (uint64_t i = 0; i < list->bits; i++) {
 		if (!(list->seen[i / 8] >> i % 8 & 1))
-			return sde__fail(error, SDE_E_HOLE, "'%s/data/%s%" PRIu64 "' is missing",
-					 home->path, home->format == 2 ? "0.0." : "c/0/0/", i);
+			return home->format == 2 ?
+			       sde__fail(error, SDE_E_HOLE, "'%s/data/0.0.%" PRIu64 "' is missing",
+					 home->path, i) :
+			       sde__fail(error, SDE_E_HOLE,
+					 "'%s/data/c/0/%" PRIu64 "/%" PRIu64 "' is missing",
+					 home->path, home->column, i);
 		ret = home->format == 2 ? sde__shard_is_whole(home, geometry, i, error) : 0;
 		if (ret)
 			return ret;

@@ -45,7 +45,7 @@ int sde__chunk_list_clean(const struct sde__chunk_list *list, uint64_t chunks,
 
 void sde__chunk_list_free(struct sde__chunk_list *list);
 
-/* Number and bytes of the files that there are of the first `chunks` chunks. */
+/* Number and bytes of the files that there are of the first `chunks` chunks, of one column. */
 int sde__chunk_list_count(const struct sde__home *home, const struct sde__geometry *geometry,
 			  uint64_t chunks, uint64_t *files, uint64_t *bytes,
 			  struct sde_error *error);

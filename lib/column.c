@@ -159,10 +159,60 @@ static int load_block(struct reading *r, uint64_t index, struct sde_error *error
 	return 0;
 }
 
+/*
+ * Where blocks do not reach, or are damaged: ring and side table of one column.
+ * *fileless: it failed for want of the chunk's file.
+ */
+static int from_chunks(struct reading *r, struct sde__cursor *cursor, uint64_t index,
+		       uint64_t *out, bool *fileless, struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	int ret;
+
+	*fileless = false;
+	ret = from_ring(cursor, r->column, index, reader->ringed, out, error);
+	if (ret <= 0)
+		return ret;
+	ret = from_side(cursor, r->column, index, out, error);
+	if (!ret)
+		return 0;
+	/* a damaged file of which the ring still has the slots */
+	if (sde__is_damage(ret) &&
+	    !from_ring(cursor, r->column, index, reader->ring_first, out, NULL)) {
+		sde__error_clear(error);
+		return 0;
+	}
+	*fileless = true;
+	if (index >= reader->metadata.snapshots)
+		r->cause = cursor->file.cause;
+	return ret;
+}
+
+/* All columns have the same times: any that has them will do. */
+static int from_any(struct reading *r, uint64_t index, uint64_t *out, bool *fileless,
+		    struct sde_error *error)
+{
+	const uint64_t columns = r->cursor->reader->columns;
+	int ret = 1;
+
+	for (uint64_t c = 0; c < (columns ? columns : 1) && ret; c++) {
+		struct sde__cursor *cursor = sde__cursor_column(r->cursor, c, error);
+
+		if (!cursor)
+			return -ENOMEM;
+		sde__error_clear(error);
+		ret = from_chunks(r, cursor, index, out, fileless, error);
+		if (!*fileless)
+			break;
+	}
+	return ret;
+}
+
 static int read_number(struct reading *r, uint64_t index, uint64_t *out, struct sde_error *error)
 {
 	const struct sde__reader *reader = r->cursor->reader;
 	const bool published = index < reader->metadata.snapshots;
+	bool fileless = false;
 	int ret;
 
 	if (index < r->hole_end) {
@@ -178,19 +228,8 @@ static int read_number(struct reading *r, uint64_t index, uint64_t *out, struct 
 		*out = r->block[index % SDE__TIME_BLOCK];
 		return 0;
 	}
-	ret = from_ring(r->cursor, r->column, index, reader->ringed, out, error);
-	if (ret <= 0)
-		return ret;
-	ret = from_side(r->cursor, r->column, index, out, error);
-	if (!ret)
-		return 0;
-	/* a damaged file of which the ring still has the slots */
-	if (sde__is_damage(ret) &&
-	    !from_ring(r->cursor, r->column, index, reader->ring_first, out, NULL)) {
-		sde__error_clear(error);
-		return 0;
-	}
-	return lost(r, index, published ? r->cause : r->cursor->file.cause, out, error);
+	ret = from_any(r, index, out, &fileless, error);
+	return fileless ? lost(r, index, r->cause, out, error) : ret;
 }
 
 int sde__reader_column(struct sde__cursor *cursor, enum sde__column column,
@@ -258,6 +297,10 @@ int sde__reader_state(struct sde__cursor *cursor, uint64_t index, void *bytes, s
 	uint32_t inside;
 	int ret = 1;
 
+	if (reader->columns) {
+		cursor = sde__cursor_column(cursor, 0, error);
+		return cursor ? sde__reader_state(cursor, index, bytes, n, error) : -ENOMEM;
+	}
 	if (reader->ring && index >= reader->ringed)
 		ret = state_from_ring(cursor, index, bytes, n, error);
 	if (ret != 1)

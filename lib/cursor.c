@@ -31,6 +31,9 @@ void sde__cursor_free(struct sde__cursor *cursor)
 {
 	if (!cursor->reader)
 		return;
+	for (uint64_t i = 0; cursor->column && i < cursor->reader->columns; i++)
+		sde__cursor_free(&cursor->column[i]);
+	free(cursor->column);
 	for (uint64_t i = 0; cursor->inner && i < cursor->file.inner_count; i++)
 		free(cursor->inner[i]);
 	sde__shard_reader_free(&cursor->file);
@@ -38,6 +41,29 @@ void sde__cursor_free(struct sde__cursor *cursor)
 	free(cursor->have);
 	free(cursor->payload);
 	memset(cursor, 0, sizeof(*cursor));
+}
+
+struct sde__cursor *sde__cursor_column(struct sde__cursor *cursor, uint64_t column,
+				       struct sde_error *error)
+{
+	const struct sde__reader *reader = cursor->reader;
+	struct sde__cursor *own;
+
+	if (!reader->columns)
+		return cursor;
+	if (!cursor->column)
+		cursor->column = calloc((size_t)reader->columns, sizeof(*cursor->column));
+	if (!cursor->column) {
+		sde__fail(error, -ENOMEM, "out of memory");
+		return NULL;
+	}
+	own = &cursor->column[column];
+	if (!own->reader)
+		sde__cursor_init(own, reader->column[column]);
+	own->first_inner = column * sde__inner_count(&reader->metadata.geometry);
+	own->holes = cursor->holes;
+	own->strict = cursor->strict;
+	return own;
 }
 
 int sde__reader_check_stale(struct sde__reader *reader, struct sde_error *error)
@@ -227,8 +253,8 @@ static int hold_inner(struct sde__cursor *cursor, uint64_t inner, struct sde__ch
 	struct sde__chunk_cache *cache = cursor->reader->cache;
 	const bool by_place = sde__planted("cache-by-place");
 	const struct sde__chunk_key key = {
-		cursor->file.index, inner, by_place ? 0 : cursor->file.side.epoch,
-		by_place ? 0 : cursor->file.side.count,
+		cursor->file.index, cursor->first_inner + inner,
+		by_place ? 0 : cursor->file.side.epoch, by_place ? 0 : cursor->file.side.count,
 	};
 	struct sde__chunk_block *block = sde__chunk_cache_find(cache, &key);
 	int ret;
@@ -274,9 +300,22 @@ void sde__inner_span(const struct sde__geometry *geometry, uint64_t inner, uint6
 {
 	span[0] = inner * geometry->inner_width;
 	span[1] = span[0] + geometry->inner_width;
-	/* the last may be padded */
-	if (span[1] > geometry->trajectories)
-		span[1] = geometry->trajectories;
+	/* the last may be padded, and behind it there may be padding alone */
+	for (int i = 0; i < 2; i++)
+		if (span[i] > geometry->trajectories)
+			span[i] = geometry->trajectories;
+}
+
+void sde__cursor_span(const struct sde__cursor *cursor, uint64_t inner, uint64_t inner_end,
+		      uint64_t span[2])
+{
+	const struct sde__geometry *g = &cursor->reader->metadata.geometry;
+	uint64_t last[2];
+
+	sde__inner_span(g, inner, span);
+	sde__inner_span(g, inner_end - 1, last);
+	span[0] += cursor->first_inner * g->inner_width;
+	span[1] = last[1] + cursor->first_inner * g->inner_width;
 }
 
 /* ------------------------------------------------------------------------
@@ -380,18 +419,17 @@ static int hole(struct sde__cursor *cursor, const struct part *part, uint64_t in
 		uint64_t inner_end, int code, struct sde_error *error)
 {
 	const struct sde__reader *reader = cursor->reader;
-	struct sde__hole hole = { .inner = inner, .inner_end = inner_end,
+	struct sde__hole hole = { .inner = cursor->first_inner + inner,
+				  .inner_end = cursor->first_inner + inner_end,
 				  .cause = cursor->file.cause, .code = code };
-	uint64_t span[2], trajectories[2], last[2];
+	uint64_t span[2], trajectories[2];
 
 	if (reader->ring && part->first >= reader->ring_first && last_of(part) < reader->ring_end &&
 	    !part_from_ring(cursor, part, NULL))
 		return 1;
 	sde__reader_span(reader, part->first, span);
 	if (!reader->fill || cursor->strict) {
-		sde__inner_span(&reader->metadata.geometry, inner, trajectories);
-		sde__inner_span(&reader->metadata.geometry, inner_end - 1, last);
-		trajectories[1] = last[1];
+		sde__cursor_span(cursor, inner, inner_end, trajectories);
 		sde__damage_explain(error, "lost", span, trajectories);
 		return code;
 	}
@@ -489,6 +527,31 @@ static int read_part(struct sde__cursor *cursor, const struct part *part, struct
 	return ret == 1 ? part_from_file(cursor, part, error) : ret;
 }
 
+/* Of a store of columns: each one's part of the trajectories. */
+static int data_of_columns(struct sde__cursor *cursor, const struct sde__range range[3], void *out,
+			   const int64_t strides[3], struct sde_error *error)
+{
+	const uint64_t width = cursor->reader->metadata.geometry.column_width;
+	const struct sde__range *all = &range[1];
+	struct sde__range own[3] = { range[0], range[1], range[2] };
+	int ret = 0;
+
+	for (uint64_t j = 0; j < all->count && !ret; j += own[1].count) {
+		const uint64_t first = all->start + j * all->step, column = first / width;
+		struct sde__cursor *part = sde__cursor_column(cursor, column, error);
+
+		if (!part)
+			return -ENOMEM;
+		own[1].start = first - column * width;
+		own[1].count = (width - own[1].start + all->step - 1) / all->step;
+		if (own[1].count > all->count - j)
+			own[1].count = all->count - j;
+		ret = sde__reader_data(part, own, (unsigned char *)out + (int64_t)j * strides[1],
+				       strides, error);
+	}
+	return ret;
+}
+
 int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3], void *out,
 		     const int64_t strides[3], struct sde_error *error)
 {
@@ -498,6 +561,8 @@ int sde__reader_data(struct sde__cursor *cursor, const struct sde__range range[3
 	uint64_t end;
 	int ret = 0;
 
+	if (reader->columns)
+		return data_of_columns(cursor, range, out, strides, error);
 	memcpy(part.stride, strides, sizeof(part.stride));
 	if (!range[0].count || !range[1].count)
 		return 0;
@@ -630,9 +695,11 @@ int sde__reader_slots(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 int sde__reader_inner(struct sde__cursor *cursor, uint64_t chunk, uint64_t count, uint64_t inner,
 		      void **raw, struct sde_error *error)
 {
-	const int ret = sde__cursor_open(cursor, chunk, count, error);
+	const uint64_t each = sde__inner_count(&cursor->reader->metadata.geometry);
+	struct sde__cursor *own = sde__cursor_column(cursor, inner / each, error);
+	const int ret = own ? sde__cursor_open(own, chunk, count, error) : -ENOMEM;
 
-	return ret ? ret : decode_into(cursor, inner, raw, error);
+	return ret ? ret : decode_into(own, inner % each, raw, error);
 }
 
 int sde__reader_verify(struct sde__cursor *cursor, uint64_t chunk, struct sde_error *error)

@@ -21,6 +21,10 @@ int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 int sde__cursor_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error);
 int sde__cursor_side(struct sde__cursor *cursor, struct sde_error *error);
 
+/* The store's trajectories in inner chunks inner:inner_end of the open file. */
+void sde__cursor_span(const struct sde__cursor *cursor, uint64_t inner, uint64_t inner_end,
+		      uint64_t span[2]);
+
 /* SDE_E_STALE if the store was truncated, removed or replaced since the reader was opened. */
 int sde__reader_check_stale(struct sde__reader *reader, struct sde_error *error);
 

@@ -213,7 +213,7 @@ static bool is_one_raw_chunk(const struct sde__reader *reader)
 	const struct sde__geometry *g = &reader->metadata.geometry;
 
 	return reader->home.format == 3 && reader->metadata.codec == SDE_CODEC_NONE &&
-	       sde__inner_count(g) == 1 &&
+	       !reader->columns && sde__inner_count(g) == 1 &&
 	       reader->snapshots <= g->chunk_size && reader->snapshots <= reader->filed;
 }
 
@@ -302,13 +302,16 @@ static void place_of(const struct dataset *dataset, const struct sde__hole *hole
 		     size_t size)
 {
 	const struct sde__reader *reader = dataset->reader;
+	const uint64_t inner_count = sde__inner_count(&reader->metadata.geometry);
 	struct sde__series_files files;
 	struct sde__shard_reader file;
 
+	if (reader->columns && dataset->which == SDE__DATASET_DATA)
+		reader = reader->column[hole->inner / inner_count];
 	sde__shard_reader_init(&file, &reader->home, &reader->metadata.geometry, &reader->codec);
 	file.index = hole->first / reader->metadata.geometry.chunk_size;
 	if (dataset->which == SDE__DATASET_DATA || hole->first >= reader->metadata.snapshots) {
-		sde__shard_reader_place(&file, hole->inner, out, size);
+		sde__shard_reader_place(&file, hole->inner % inner_count, out, size);
 		return;
 	}
 	files = sde__series_files(&reader->home, dataset->which == SDE__DATASET_TIME ?
@@ -393,7 +396,8 @@ int sde__dataset_new(struct sde_array **out, struct sde__reader *reader, enum sd
 	pthread_mutex_init(&dataset->lock, NULL);
 	dataset->reader = sde__reader_ref(reader);
 	dataset->which = which;
-	sde__holes_init(&dataset->holes, which == SDE__DATASET_DATA ? sde__inner_count(g) : 1);
+	sde__holes_init(&dataset->holes, which == SDE__DATASET_DATA ?
+			sde__inner_count(g) * sde__column_count(g) : 1);
 	sde__cursor_init(&dataset->cursor, reader);
 	dataset->cursor.holes = &dataset->holes;
 	if (which == SDE__DATASET_DATA)

@@ -129,6 +129,37 @@ static uint64_t default_inner_width(const struct sde__geometry *g, uint64_t targ
 	return minimum(n, INNER_LIMIT / column);
 }
 
+/* Divisors of a width are looked for up to here, and with them their complements. */
+#define DIVISORS (UINT64_C(1) << 20)
+
+/*
+ * A divisor of W: the largest within the target, unless it is so small that inner
+ * chunks would be many and tiny; then the smallest above. Multiples of 8 if W is one.
+ */
+static uint64_t default_column_inner(const struct sde__geometry *g, uint64_t target)
+{
+	const uint64_t unit = g->column_width % GROUP ? 1 : GROUP, all = g->column_width / unit;
+	uint64_t column, wanted, below = 1, above = all;
+
+	if (!multiply(g->dimension, g->chunk_size, &column) ||
+	    !multiply(column, unit * sde__dtype_size(g->dtype), &column) || column > INNER_LIMIT)
+		return unit;	/* which the check refuses, or not */
+	wanted = maximum(target / column, 1);
+	for (uint64_t k = 1; k <= DIVISORS && k <= all / k; k++) {
+		if (all % k)
+			continue;
+		for (int i = 0; i < 2; i++) {
+			const uint64_t divisor = i ? all / k : k;
+
+			if (divisor <= wanted)
+				below = maximum(below, divisor);
+			else
+				above = minimum(above, divisor);
+		}
+	}
+	return unit * (below >= wanted / 8 || above > INNER_LIMIT / column ? below : above);
+}
+
 int sde__geometry_choose(struct sde__geometry *geometry, uint64_t inner_target,
 			 struct sde_error *error)
 {
@@ -143,7 +174,9 @@ int sde__geometry_choose(struct sde__geometry *geometry, uint64_t inner_target,
 	if (geometry->chunk_size == 0)
 		geometry->chunk_size = default_chunk_size(geometry);
 	if (geometry->inner_width == 0)
-		geometry->inner_width = default_inner_width(geometry, inner_target);
+		geometry->inner_width = geometry->column_width ?
+			default_column_inner(geometry, inner_target) :
+			default_inner_width(geometry, inner_target);
 	return sde__geometry_check(geometry, error);
 }
 
@@ -207,6 +240,11 @@ int sde__geometry_check(const struct sde__geometry *geometry, struct sde_error *
 				 ", more than the %" PRIu64 " 'trajectories' rounded up to a"
 				 " multiple of 8", geometry->inner_width,
 				 geometry->trajectories);
+	if (geometry->column_width % geometry->inner_width)
+		return sde__fail(error, -EINVAL,
+				 "'trajectories_per_chunk' %" PRIu64
+				 " does not divide a column of %" PRIu64 " trajectories",
+				 geometry->inner_width, geometry->column_width);
 	status = check_inner(geometry, error);
 	return status ? status : check_shard(geometry, error);
 }
@@ -224,6 +262,8 @@ uint64_t sde__shard_width(const struct sde__geometry *geometry)
 
 uint64_t sde__inner_count(const struct sde__geometry *geometry)
 {
+	if (geometry->column_width)
+		return geometry->column_width / geometry->inner_width;
 	return (geometry->trajectories - 1) / geometry->inner_width + 1;
 }
 
@@ -231,4 +271,19 @@ size_t sde__inner_bytes(const struct sde__geometry *geometry)
 {
 	return (size_t)(geometry->dimension * geometry->inner_width *
 			geometry->chunk_size) * sde__dtype_size(geometry->dtype);
+}
+
+uint64_t sde__column_count(const struct sde__geometry *geometry)
+{
+	return geometry->column_width ? (geometry->trajectories - 1) / geometry->column_width + 1 : 1;
+}
+
+struct sde__geometry sde__column_geometry(const struct sde__geometry *geometry, uint64_t column)
+{
+	struct sde__geometry own = *geometry;
+
+	if (geometry->column_width)
+		own.trajectories = minimum(geometry->trajectories - column * geometry->column_width,
+					   geometry->column_width);
+	return own;
 }

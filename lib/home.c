@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ void sde__home_init(struct sde__home *home, const struct sde__io *io)
 	home->io = io;
 	home->root = home->time = home->time_blocks = home->iteration = -1;
 	home->iteration_blocks = home->data = home->shards = home->side = -1;
+	home->columns = home->rings = -1;
 	home->format = 3;
 	home->ring = home->lock = home->parent = -1;
 }
@@ -42,6 +44,7 @@ void sde__home_leave(struct sde__home *home)
 	close_one(home, &home->iteration_blocks);
 	close_one(home, &home->iteration);
 	close_one(home, &home->shards);
+	close_one(home, &home->columns);
 	close_one(home, &home->side);
 	close_one(home, &home->ring);
 	close_one(home, &home->data);
@@ -50,6 +53,11 @@ void sde__home_leave(struct sde__home *home)
 void sde__home_close(struct sde__home *home)
 {
 	close_one(home, &home->lock);
+	if (home->is_column) {
+		close_one(home, &home->shards);
+		close_one(home, &home->ring);
+		return;
+	}
 	sde__home_leave(home);
 	close_one(home, &home->root);
 	close_one(home, &home->parent);
@@ -101,37 +109,54 @@ static int make_directory(struct sde__home *home, int dir, const char *name, int
 	return open_directory(home, dir, name, fd, error);
 }
 
-/* Format 3: data/c/0/0, of which the two levels between are not kept open. */
+/* Format 3: data/c/0/0; c is not kept open. */
 static int reach_shards(struct sde__home *home, bool make, struct sde_error *error)
 {
 	int (*step)(struct sde__home *, int, const char *, int *, struct sde_error *) =
 		make ? make_directory : open_directory;
-	int c = -1, zero = -1, ret;
+	int c = -1, ret;
 
 	ret = step(home, home->data, "c", &c, error);
 	if (!ret)
-		ret = step(home, c, "0", &zero, error);
+		ret = step(home, c, "0", &home->columns, error);
 	if (!ret)
-		ret = step(home, zero, "0", &home->shards, error);
+		ret = step(home, home->columns, "0", &home->shards, error);
 	if (!ret && make) {
-		ret = home->io->sync(home->io->ctx, zero);
+		ret = home->io->sync(home->io->ctx, home->columns);
 		if (!ret)
 			ret = home->io->sync(home->io->ctx, c);
 		if (ret)
 			sde__fail_why(error, ret, "cannot sync directory 'data/c' of '%s'",
 				      home->path);
 	}
-	close_one(home, &zero);
 	close_one(home, &c);
 	return ret;
+}
+
+#define NUMBER_SIZE 24
+
+/* Where the directory of the ring is, and its name there. */
+static int ring_place(const struct sde__home *home, char name[NUMBER_SIZE])
+{
+	const bool own = home->is_column && !home->alone;
+
+	if (own)
+		snprintf(name, NUMBER_SIZE, "%" PRIu64, home->column);
+	else
+		snprintf(name, NUMBER_SIZE, RING_NAME);
+	return own ? home->rings : home->data;
 }
 
 int sde__home_enter_ring(struct sde__home *home, struct sde_error *error)
 {
 	const struct sde__io *io = home->io;
+	char name[NUMBER_SIZE];
+	const int dir = ring_place(home, name);
 
 	close_one(home, &home->ring);
-	home->ring = io->open_at(io->ctx, home->data, RING_NAME, O_RDONLY | O_DIRECTORY);
+	if (dir < 0)
+		return 0;
+	home->ring = io->open_at(io->ctx, dir, name, O_RDONLY | O_DIRECTORY);
 	if (home->ring >= 0)
 		return 0;
 	if (home->ring == -ENOENT) {
@@ -139,6 +164,42 @@ int sde__home_enter_ring(struct sde__home *home, struct sde_error *error)
 		return 0;
 	}
 	return sde__fail_why(error, home->ring, "cannot open '%s/data/.ring'", home->path);
+}
+
+int sde__home_make_column(const struct sde__home *home, uint64_t column, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	char number[NUMBER_SIZE];
+	int ret;
+
+	snprintf(number, sizeof(number), "%" PRIu64, column);
+	/* column 0 has shards already */
+	ret = column ? io->make_directory_at(io->ctx, home->columns, number) : 0;
+	if (!ret)
+		ret = io->sync(io->ctx, home->columns);
+	if (!ret)
+		ret = io->make_directory_at(io->ctx, home->ring, number);
+	if (!ret)
+		ret = io->sync(io->ctx, home->ring);
+	return ret ? sde__fail_why(error, ret, "cannot make column %s of '%s'", number, home->path) : 0;
+}
+
+int sde__home_column(struct sde__home *own, const struct sde__home *home, uint64_t column,
+		     bool alone, struct sde_error *error)
+{
+	char number[NUMBER_SIZE];
+	int ret;
+
+	*own = *home;
+	own->shards = own->ring = own->lock = own->parent = -1;
+	own->name = own->temporary = NULL;
+	own->is_column = true;
+	own->alone = alone;
+	own->column = column;
+	own->rings = home->ring;
+	snprintf(number, sizeof(number), "%" PRIu64, column);
+	ret = open_directory(own, own->columns, number, &own->shards, error);
+	return ret ? ret : sde__home_enter_ring(own, error);
 }
 
 /* Format 2: the chunks lie in the arrays' own directories. */
@@ -515,6 +576,8 @@ static int lock_is_current(struct sde__home *home, int fd, bool *current)
 {
 	const struct sde__io *io = home->io;
 	struct sde__stat ours, named, ring, ring_named;
+	char name[NUMBER_SIZE];
+	const int dir = ring_place(home, name);
 	int ret;
 
 	ret = io->stat(io->ctx, fd, &ours);
@@ -524,7 +587,7 @@ static int lock_is_current(struct sde__home *home, int fd, bool *current)
 		return ret;
 	*current = !io->stat_at(io->ctx, home->ring, LOCK_NAME, &named) &&
 		   named.inode == ours.inode && named.device == ours.device &&
-		   !io->stat_at(io->ctx, home->data, RING_NAME, &ring_named) &&
+		   !io->stat_at(io->ctx, dir, name, &ring_named) &&
 		   ring_named.inode == ring.inode;
 	return 0;
 }
@@ -550,10 +613,12 @@ static void sign_lock(struct sde__home *home)
 static int try_lock(struct sde__home *home, bool *current, struct sde_error *error)
 {
 	const struct sde__io *io = home->io;
+	char name[NUMBER_SIZE];
+	const int dir = ring_place(home, name);
 	int fd, ret;
 
 	*current = false;
-	ret = io->make_directory_at(io->ctx, home->data, RING_NAME);
+	ret = io->make_directory_at(io->ctx, dir, name);
 	if (ret && ret != -EEXIST)
 		return sde__fail_why(error, ret, "cannot make '%s/data/.ring'", home->path);
 	ret = sde__home_enter_ring(home, error);
@@ -623,13 +688,15 @@ void sde__home_leave_idle_ring(struct sde__home *home)
 int sde__home_leave_ring(struct sde__home *home, bool durable, struct sde_error *error)
 {
 	const struct sde__io *io = home->io;
+	char name[NUMBER_SIZE];
+	const int dir = ring_place(home, name);
 	int ret;
 
 	ret = io->remove_at(io->ctx, home->ring, LOCK_NAME, false);
 	if (!ret)
-		ret = io->remove_at(io->ctx, home->data, RING_NAME, true);
+		ret = io->remove_at(io->ctx, dir, name, true);
 	if (!ret && durable)
-		ret = io->sync(io->ctx, home->data);
+		ret = io->sync(io->ctx, dir);
 	close_one(home, &home->lock);
 	close_one(home, &home->ring);
 	return ret ? sde__fail_why(error, ret, "cannot remove '%s/data/.ring'", home->path) : 0;

@@ -7,6 +7,7 @@
  *	  time/c/		  time/			time, time_blocks
  *	  iteration/c/		  iteration/		iteration, iteration_blocks
  *	  data/			  data/			data
+ *	    c/0/		    -			columns
  *	    c/0/0/		    (data itself)	shards
  *				    .side/		side
  *	    .ring/		    .ring/		ring (while a run lasts, or
@@ -15,6 +16,9 @@
  * All are held as open directories: the process may change its working
  * directory, and the store may be renamed, under a running writer. Nothing is
  * ever opened through a symbolic link inside the store.
+ *
+ * A store of several columns has c/0/<c>/ and .ring/<c>/ for each: a column's home
+ * differs from the store's in these, and in a lock of its own beside its ring.
  *
  * The lock is an OFD lock on data/.ring/lock. It dies with its process; readers
  * only ask whether somebody holds it.
@@ -29,12 +33,18 @@ struct sde__home {
 	char *path;		/* as the user gave it, for sentences */
 	unsigned format;	/* 3 or 2: set by open; by the caller before build */
 	int root, time, time_blocks, iteration, iteration_blocks, data, shards;
+	int columns;		/* -1 in format 2 */
 	int side;		/* -1 in format 3 */
 	int ring;		/* -1: there is none */
 	int lock;		/* -1: not held */
 	/* only between build and settle */
 	int parent;
 	char *name, *temporary;
+	/* of a column: which, and what it has of the store's home, all but shards,
+	 * ring and lock */
+	bool is_column, alone;
+	uint64_t column;
+	int rings;		/* data/.ring */
 };
 
 /* A home with nothing open. */
@@ -103,6 +113,15 @@ int sde__home_leave_ring(struct sde__home *home, bool durable, struct sde_error 
 
 /* The same for a ring directory made only for the lock; one with a ring stays. */
 void sde__home_leave_idle_ring(struct sde__home *home);
+
+/*
+ * The home of column `column` of a store whose home is entered, and outlives it.
+ * SDE_E_CORRUPT if it is missing, but no ring is fine. `alone`: the only column there
+ * is, whose ring and lock are the store's. make_column makes the directories, durably.
+ */
+int sde__home_column(struct sde__home *own, const struct sde__home *home, uint64_t column,
+		     bool alone, struct sde_error *error);
+int sde__home_make_column(const struct sde__home *home, uint64_t column, struct sde_error *error);
 
 /* Closes everything, gives up the lock; removes nothing. */
 void sde__home_close(struct sde__home *home);

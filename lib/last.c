@@ -101,6 +101,32 @@ static int refine(struct sde__reader *reader, const struct sde__slot_layout *pla
 	return ret;
 }
 
+/* Of a store of columns: each one's part, into its place. */
+static int read_columns(struct sde__reader *reader, const struct sde__slot_layout *layout,
+			unsigned char *payload, bool *exact, struct sde_error *error)
+{
+	const struct sde__geometry *g = &layout->geometry;
+	unsigned char *numbers = malloc(sde__snapshot_bytes(g));
+	struct sde__slot_layout own = *layout, place = *layout;
+	int ret = numbers ? 0 : sde__fail(error, -ENOMEM, "out of memory");
+
+	*exact = true;
+	for (uint64_t i = 0; i < reader->columns && !ret; i++) {
+		bool one = false;
+
+		own.geometry = place.geometry = reader->column[i]->metadata.geometry;
+		ret = sde__slot_layout_derive(&own, error);
+		if (!ret)
+			ret = sde__last_read(reader->column[i], &own, numbers, &one, error);
+		if (!ret)
+			reorder(&place, payload + i * g->column_width * layout->trajectory_stride,
+				&own, numbers);
+		*exact = *exact && one;
+	}
+	free(numbers);
+	return ret;
+}
+
 int sde__last_read(struct sde__reader *reader, const struct sde__slot_layout *layout,
 		   void *payload, bool *exact, struct sde_error *error)
 {
@@ -108,6 +134,8 @@ int sde__last_read(struct sde__reader *reader, const struct sde__slot_layout *la
 	unsigned char *slot, *numbers;
 	int ret;
 
+	if (reader->columns)
+		return read_columns(reader, layout, payload, exact, error);
 	ret = reader->codec.keepbits ? slot_in_ring(reader, layout, &slot, error) : 1;
 	if (!ret) {
 		memcpy(payload, slot + layout->payload_offset,

@@ -254,6 +254,9 @@ json_t *sde__metadata_root_attributes(const struct sde__metadata *metadata)
 				 "keepbits", (json_int_t)metadata->keepbits,
 				 "state_capacity", (json_int_t)metadata->state_capacity);
 
+	if (metadata->geometry.column_width)
+		ours = sde__json_with(ours, "column_width",
+				      json_integer((json_int_t)metadata->geometry.column_width));
 	if (!metadata->attributes)
 		attributes = json_object();
 	else if (sde__json_load(metadata->attributes, strlen(metadata->attributes), &attributes,
@@ -318,6 +321,9 @@ static int check_writable(const struct sde__metadata *metadata, enum sde__docume
 				 metadata->zarr_format, (int)document);
 	if (metadata->zarr_format == 2 && metadata->checksum)
 		return sde__fail(error, -EINVAL, "zarr_format 2 has no checksums");
+	if (metadata->zarr_format == 2 && metadata->geometry.column_width)
+		return sde__fail(error, SDE_E_UNSUPPORTED,
+				 "zarr_format 2 has no columns, as a store that several write takes");
 	for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		if (fields[i].value > INT64_MAX)
 			return sde__fail(error, -EOVERFLOW,

@@ -8,6 +8,7 @@
  *	{ "version": 1, "run": "<32 hex digits>", "epoch": 0, "snapshots": M,
  *	  "stride": 1, "keepbits": 0, "state_capacity": 0 }
  *
+ * and "column_width": W, if the store has several columns (format 3 only);
  * everything else there is the user's. `snapshots` and `epoch` are what
  * recovery believes: the root is written after the arrays when a store grows
  * and before them when it shrinks, so it never claims more than they hold.

@@ -148,6 +148,10 @@ int sde__metadata_take_shape(const struct sde__source *source, const uint64_t sh
 					  metadata->keepbits);
 	if (sde__geometry_check(geometry, &why))
 		return sde__source_refuse(source, SDE_E_CORRUPT, "%s", why.text);
+	if (geometry->column_width >= geometry->trajectories)
+		return sde__source_refuse(source, SDE_E_CORRUPT,
+					  "%" PRIu64 " trajectories make no second column of %" PRIu64,
+					  geometry->trajectories, geometry->column_width);
 	if (metadata->snapshots > shape[2])
 		return sde__source_refuse(source, SDE_E_CORRUPT,
 					  "shape has %" PRIu64 " snapshots, the group's attributes "
@@ -211,7 +215,10 @@ static int parse_ours(const struct sde__source *source, const json_t *ours,
 		return status;
 	metadata->keepbits = (unsigned)keepbits;
 	metadata->state_capacity = (unsigned)state_capacity;
-	return 0;
+	if (!json_object_get(ours, "column_width"))
+		return 0;
+	return sde__source_integer(source, ours, "column_width", SDE__ATTRIBUTE ".column_width", 1,
+				   INT64_MAX, &metadata->geometry.column_width);
 }
 
 int sde__metadata_parse_attributes(const struct sde__source *source, json_t *attributes,

@@ -155,6 +155,12 @@ static int append_series(struct sde__publisher *p, const struct sde__shard *shar
 	return ret;
 }
 
+/* The first snapshot that is not in this chunk any more. */
+static uint64_t first_behind(const struct sde__publisher *p, const struct sde__shard *shard)
+{
+	return shard->index * chunk_size(p) + shard->count;
+}
+
 static int seal(struct sde__publisher *p, struct sde__job *job, uint64_t *file_size,
 		struct sde_error *error)
 {
@@ -165,8 +171,10 @@ static int seal(struct sde__publisher *p, struct sde__job *job, uint64_t *file_s
 	if (sde__planted("sealed-before-file") && shard->count == chunk_size(p))
 		sde__ring_seal(c->ring, (shard->index + 1) * chunk_size(p), p->durable, NULL);
 	ret = sde__shard_write(shard, c->metadata->epoch, c->run, p->durable, file_size, error);
-	if (!ret)
+	if (!ret && (!c->group || c->group->leads))
 		ret = append_series(p, shard, error);
+	if (!ret && c->group)
+		ret = c->group->report(c->group->ctx, first_behind(p, shard), error);
 	if (ret || shard->count < chunk_size(p))
 		return ret;
 	ret = sde__ring_seal(c->ring, (shard->index + 1) * chunk_size(p), p->durable, error);
@@ -211,7 +219,9 @@ static bool step_seal(struct sde__publisher *p)
 	p->bytes += file_size - (p->last_file == job->shard.index ? p->last_bytes : 0);
 	p->last_file = job->shard.index;
 	p->last_bytes = file_size;
-	p->held = job->shard.index * chunk_size(p) + job->shard.count;
+	p->held = first_behind(p, &job->shard);
+	if (p->config.group && !p->config.group->leads)
+		p->published = p->held;
 	if (!partial)
 		__atomic_store_n(&p->sealed, job->shard.index + 1, __ATOMIC_RELEASE);
 	pthread_cond_broadcast(&p->changed);
@@ -237,14 +247,29 @@ static uint64_t publish_due(const struct sde__publisher *p)
 {
 	if (p->held <= p->published)
 		return UINT64_MAX;
-	return p->held >= p->target && p->target > p->published ? 0 :
+	return !p->holding && p->held >= p->target && p->target > p->published ? 0 :
 	       p->published_at + PUBLISH_PERIOD_NS;
+}
+
+/* How far the metadata may go: to what this column holds, and all others, too. */
+static uint64_t publishable(struct sde__publisher *p)
+{
+	const struct sde__publisher_group *group = p->config.group;
+	const uint64_t held = p->held;
+	uint64_t common = held;
+
+	if (group) {
+		pthread_mutex_unlock(&p->lock);
+		common = group->common(group->ctx);
+		pthread_mutex_lock(&p->lock);
+	}
+	return common < held ? common : held;
 }
 
 static bool step_publish(struct sde__publisher *p)
 {
-	const uint64_t snapshots = p->held;
 	const uint64_t due = publish_due(p);
+	uint64_t snapshots;
 	struct sde_error why = { 0 };
 	uint64_t now;
 
@@ -253,6 +278,11 @@ static bool step_publish(struct sde__publisher *p)
 	/* without threads there is no clock either: save publishes */
 	if (due && (p->config.synchronous || due > sde__publisher_now()))
 		return false;
+	snapshots = publishable(p);
+	if (snapshots <= p->published) {
+		p->published_at = sde__publisher_now();	/* ask again in a while */
+		return false;
+	}
 	pthread_mutex_unlock(&p->lock);
 	publish(p, snapshots, &why);
 	now = sde__publisher_now();
@@ -353,7 +383,8 @@ int sde__publisher_room(struct sde__publisher *p, uint64_t chunk, uint64_t *wait
 	return ret;
 }
 
-int sde__publisher_save(struct sde__publisher *p, uint64_t snapshots, struct sde_error *error)
+static int reach(struct sde__publisher *p, const uint64_t *so_far, uint64_t snapshots,
+		 struct sde_error *error)
 {
 	int ret;
 
@@ -365,13 +396,25 @@ int sde__publisher_save(struct sde__publisher *p, uint64_t snapshots, struct sde
 				redo(&p->job[i]);
 	clear_failure(p);
 	p->target = snapshots;
+	p->holding = so_far == &p->held;
 	pthread_cond_broadcast(&p->changed);
-	while (p->published < snapshots && !p->failure.code)
+	while (*so_far < snapshots && !p->failure.code)
 		wait_change(p);
 	ret = take_failure(p, error);
 	p->target = 0;
+	p->holding = false;
 	pthread_mutex_unlock(&p->lock);
 	return ret;
+}
+
+int sde__publisher_save(struct sde__publisher *p, uint64_t snapshots, struct sde_error *error)
+{
+	return reach(p, &p->published, snapshots, error);
+}
+
+int sde__publisher_hold(struct sde__publisher *p, uint64_t snapshots, struct sde_error *error)
+{
+	return reach(p, &p->held, snapshots, error);
 }
 
 int sde__publisher_failed(const struct sde__publisher *p)

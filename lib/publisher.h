@@ -31,6 +31,20 @@
 
 struct sde__publisher;
 
+/*
+ * The publisher of one column of a store that has others. All report how many snapshots
+ * their files hold, which is their part of publishing; the one that leads writes series
+ * and metadata, as far as all columns have come.
+ */
+struct sde__publisher_group {
+	bool leads;
+	/* this column's files hold `held` snapshots, durably if the store is */
+	int (*report)(void *ctx, uint64_t held, struct sde_error *error);
+	/* how many those of all columns hold, or held a moment ago */
+	uint64_t (*common)(void *ctx);
+	void *ctx;
+};
+
 struct sde__publisher_config {
 	const struct sde__io *io;
 	const struct sde__home *home;		/* these outlive the publisher */
@@ -42,6 +56,7 @@ struct sde__publisher_config {
 	unsigned threads;
 	bool synchronous;
 	unsigned char run[16];
+	const struct sde__publisher_group *group;	/* NULL: there is one column */
 };
 
 /* Memory it will take, in bytes, without the ring. */
@@ -67,6 +82,10 @@ uint64_t sde__publisher_limit(const struct sde__publisher *publisher);
 
 /* Publish the first `snapshots` snapshots, all committed. */
 int sde__publisher_save(struct sde__publisher *publisher, uint64_t snapshots,
+			struct sde_error *error);
+
+/* Get the first `snapshots` snapshots, all committed, into files; clears a failure. */
+int sde__publisher_hold(struct sde__publisher *publisher, uint64_t snapshots,
 			struct sde_error *error);
 
 /* 0, or the code of the failure that stopped it: lock-free. */

@@ -51,7 +51,8 @@ struct sde__publisher {
 	/* snapshots: published <= held */
 	uint64_t held;			/* in files */
 	uint64_t published;		/* in the metadata */
-	uint64_t target;		/* what save waits for, or 0 */
+	uint64_t target;		/* what save or hold waits for, or 0 */
+	bool holding;			/* it is hold: the metadata can wait */
 	uint64_t partial_begun;		/* the last target that began a partial chunk */
 	uint64_t published_at;		/* ns */
 	uint64_t filled_at[SDE__SEGMENTS_MAX];	/* ns; when chunk k was, at k % that */

@@ -170,9 +170,12 @@ static int begin_from(struct sde__publisher *p, struct sde_error *error)
 	p->filled = p->begun = chunks;
 	__atomic_store_n(&p->sealed, chunks, __ATOMIC_RELEASE);
 	p->held = p->published = snapshots;
+	p->holding = false;
 	p->target = p->partial_begun = 0;
 	p->last_file = UINT64_MAX;
 	p->last_bytes = 0;
+	if (c->group && !c->group->leads)
+		return 0;
 	ret = sde__series_open(&p->time, &time, snapshots, p->durable, error);
 	if (!ret)
 		ret = sde__series_open(&p->iteration, &iteration, snapshots, p->durable, error);

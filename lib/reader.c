@@ -7,6 +7,7 @@
 
 #include "assess.h"
 #include "gather.h"
+#include "rank_columns.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -39,6 +40,8 @@ static int load(struct sde__reader *reader, bool locked_by_us, bool patient, enu
 	};
 	for (int i = 0; i < 16; i++)
 		reader->run[i] = (unsigned char)(nibble(m->run[2 * i]) << 4 | nibble(m->run[2 * i + 1]));
+	if (sde__column_count(&m->geometry) > 1)
+		return sde__columns_assess(reader, locked_by_us, patient, trust, log, error);
 	return sde__assess(reader, locked_by_us, patient, trust, log, error);
 }
 
@@ -56,6 +59,7 @@ static int load_patiently(struct sde__reader *reader, bool locked_by_us, enum sd
 		if (ret != SDE_E_STALE || tries == TRIES)
 			return ret ? sde__fail(error, ret, "%s", why.text) : 0;
 		reader->ignored = 0;
+		sde__columns_close(reader);
 		sde__ring_reader_close(reader->ring);
 		reader->ring = NULL;
 		sde__metadata_clear(&reader->metadata);
@@ -76,6 +80,16 @@ static struct sde__reader *reader_new(const struct sde__io *io)
 	reader->references = 1;
 	sde__home_init(&reader->home, io);
 	return reader;
+}
+
+void sde__reader_limit(struct sde__reader *reader, uint64_t snapshots)
+{
+	if (reader->filed > snapshots) {
+		reader->filed = reader->ringed = snapshots;
+		reader->cut = snapshots % reader->metadata.geometry.chunk_size != 0;
+	}
+	if (reader->snapshots > snapshots)
+		reader->snapshots = snapshots;
 }
 
 static int finish(struct sde__reader **out, struct sde__reader *reader, int ret)
@@ -132,6 +146,7 @@ void sde__reader_unref(struct sde__reader *reader)
 {
 	if (!reader || __atomic_sub_fetch(&reader->references, 1, __ATOMIC_ACQ_REL))
 		return;
+	sde__columns_close(reader);
 	sde__ring_reader_close(reader->ring);
 	sde__chunk_cache_unref(reader->cache);
 	sde__metadata_clear(&reader->metadata);

@@ -23,6 +23,10 @@
  *
  * A reader is shared by reference count and may be used by any number of
  * threads, each with a cursor of its own.
+ *
+ * A store of several columns (geometry.h) has a reader for each, which sees it as a
+ * store of its own with the whole one's times; and one above them, which has no ring
+ * and opens no chunk file itself, but asks theirs (rank_columns.h).
  */
 #ifndef SDE_LIB_READER_H
 #define SDE_LIB_READER_H
@@ -64,6 +68,9 @@ struct sde__reader {
 	 * so are they */
 	char *root;
 	size_t root_size;
+	bool cut;		/* its last chunk file has more than `snapshots` */
+	struct sde__reader **column;	/* [columns], owned; NULL: it is one itself */
+	uint64_t columns;
 };
 
 /*
@@ -83,6 +90,9 @@ int sde__reader_open(struct sde__reader **out, const struct sde__io *io, const c
 int sde__reader_reopen(struct sde__reader **out, const struct sde__home *home, bool locked_by_us,
 		       bool fill, enum sde_ring trust, const struct sde__log *log, struct sde_error *error);
 
+/* As if nothing were there behind the first `snapshots`. */
+void sde__reader_limit(struct sde__reader *reader, uint64_t snapshots);
+
 struct sde__reader *sde__reader_ref(struct sde__reader *reader);
 void sde__reader_unref(struct sde__reader *reader);
 
@@ -100,10 +110,16 @@ struct sde__cursor {
 	bool strict;			/* data: fail also if the reader fills */
 	struct sde__holes *holes;	/* where what is filled is noted; NULL: nowhere */
 	unsigned char *payload;		/* one slot's */
+	struct sde__cursor *column;	/* [columns] where there are some; made when used */
+	uint64_t first_inner;		/* of a column: inner chunks before it in the store */
 };
 
 void sde__cursor_init(struct sde__cursor *cursor, struct sde__reader *reader);
 void sde__cursor_free(struct sde__cursor *cursor);
+
+/* The cursor of column `column`, or itself where it is the only one; NULL: no memory. */
+struct sde__cursor *sde__cursor_column(struct sde__cursor *cursor, uint64_t column,
+				       struct sde_error *error);
 
 /* Selections along one axis: start, start + step, ..., count of them. */
 struct sde__range {

@@ -54,7 +54,8 @@ static int write_chunks(struct recovery *r, struct sde_error *error)
 	const uint64_t size = l->geometry.chunk_size;
 	int ret;
 
-	if (r->reader->snapshots == r->reader->filed)
+	/* a file that has more than it should is written anew with what is left */
+	if (r->reader->snapshots == r->reader->filed && !r->reader->cut)
 		return 0;
 	r->slots = aligned_alloc(64, l->segment_size);
 	r->raw = malloc(sde__inner_bytes(&l->geometry));
@@ -114,10 +115,31 @@ static int sync_found(struct recovery *r, struct sde_error *error)
 		ret = home->io->sync(home->io->ctx, home->root);
 	if (ret)
 		return sde__fail_why(error, ret, "cannot sync '%s'", home->path);
-	if (!r->durable || r->reader->filed == published || sde__planted("recovered-chunk-not-synced"))
+	if (!r->durable || r->reader->filed <= published || sde__planted("recovered-chunk-not-synced"))
 		return 0;
 	return sde__shard_sync(&r->reader->home, g, published / g->chunk_size,
 			       (r->reader->filed + g->chunk_size - 1) / g->chunk_size, error);
+}
+
+static int write_documents(struct recovery *r, struct sde_error *error)
+{
+	int ret;
+
+	ret = write_column(r, SDE__COLUMN_TIME, error);
+	if (!ret)
+		ret = write_column(r, SDE__COLUMN_ITERATION, error);
+	if (ret)
+		return ret;
+	r->config->metadata.snapshots = r->reader->snapshots;
+	return sde__documents_write(&r->reader->home, &r->config->metadata, false, r->durable, error);
+}
+
+/* The exact numbers of the last snapshot before their ring goes. */
+static int keep_last(struct recovery *r, struct sde_error *error)
+{
+	const int ret = sde__last_keep(r->reader, &r->config->layout, r->durable, error);
+
+	return ret ? ret : sde__restart_tidy(&r->reader->home, error);
 }
 
 static int publish(struct recovery *r, struct sde_error *error)
@@ -132,17 +154,19 @@ static int publish(struct recovery *r, struct sde_error *error)
 	if (!ret)
 		ret = write_chunks(r, error);
 	if (!ret)
-		ret = write_column(r, SDE__COLUMN_TIME, error);
+		ret = write_documents(r, error);
+	return ret ? ret : keep_last(r, error);
+}
+
+/* A column's part of it; what it found in place, the others will rely on. */
+static int publish_column(struct recovery *r, struct sde_error *error)
+{
+	int ret;
+
+	ret = sync_found(r, error);
 	if (!ret)
-		ret = write_column(r, SDE__COLUMN_ITERATION, error);
-	if (ret)
-		return ret;
-	r->config->metadata.snapshots = r->reader->snapshots;
-	ret = sde__documents_write(&r->reader->home, &r->config->metadata, false, r->durable, error);
-	/* the exact numbers of the last snapshot before their ring goes */
-	if (!ret)
-		ret = sde__last_keep(r->reader, &r->config->layout, r->durable, error);
-	return ret ? ret : sde__restart_tidy(&r->reader->home, error);
+		ret = write_chunks(r, error);
+	return ret ? ret : keep_last(r, error);
 }
 
 static int with_recovery(struct sde__reader *reader, struct sde__zarr_config *config,
@@ -177,8 +201,9 @@ int sde__recover_publish(struct sde__reader *reader, struct sde__zarr_config *co
 	return with_recovery(reader, config, publish, error);
 }
 
-int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
-		 struct sde_error *error)
+/* Nothing is tidied away before the step is done: it could still be needed. */
+static int recover(struct sde__reader *reader, struct sde__zarr_config *config,
+		   int (*step)(struct recovery *, struct sde_error *), struct sde_error *error)
 {
 	const uint64_t size = config->layout.geometry.chunk_size;
 	struct sde__chunk_list list = { 0 };
@@ -193,9 +218,37 @@ int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
 	/* also when nothing was in the ring: a publish may have died between two
 	 * documents */
 	if (!ret)
-		ret = sde__recover_publish(reader, config, error);
+		ret = with_recovery(reader, config, step, error);
 	if (!ret)
 		ret = sde__chunk_list_clean(&list, (reader->snapshots + size - 1) / size, error);
 	sde__chunk_list_free(&list);
 	return ret;
+}
+
+int sde__recover(struct sde__reader *reader, struct sde__zarr_config *config,
+		 struct sde_error *error)
+{
+	return recover(reader, config, publish, error);
+}
+
+int sde__recover_column(struct sde__reader *reader, struct sde__zarr_config *config,
+			struct sde_error *error)
+{
+	const struct sde__home *home = &reader->home;
+	int ret;
+
+	ret = recover(reader, config, publish_column, error);
+	/* a chunk that was removed here must not come back behind what is stored next */
+	if (!ret && config->sync != SDE_SYNC_NONE) {
+		ret = home->io->sync(home->io->ctx, home->shards);
+		if (ret)
+			sde__fail_why(error, ret, "cannot sync the chunks of '%s'", home->path);
+	}
+	return ret;
+}
+
+int sde__recover_documents(struct sde__reader *reader, struct sde__zarr_config *config,
+			   struct sde_error *error)
+{
+	return with_recovery(reader, config, write_documents, error);
 }

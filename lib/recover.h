@@ -30,4 +30,15 @@ int sde__recover_chunks(struct sde__reader *reader, struct sde__zarr_config *con
 int sde__recover_publish(struct sde__reader *reader, struct sde__zarr_config *config,
 			 struct sde_error *error);
 
+/*
+ * All of it in two steps, for a store of columns: the files of one column (its reader
+ * limited to what all of them have; what is behind that is removed, durably), and, when
+ * all have theirs, the times by the reader of any of them and the documents.
+ * config->layout is the column's, config->metadata the store's.
+ */
+int sde__recover_column(struct sde__reader *reader, struct sde__zarr_config *config,
+			struct sde_error *error);
+int sde__recover_documents(struct sde__reader *reader, struct sde__zarr_config *config,
+			   struct sde_error *error);
+
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * data/.restart: the exact numbers of one snapshot, the last one when it was written.
+ * Of a store of several columns each has its own, data/.restart.<c>.
  *
  * Where chunk files hold rounded numbers (keepbits) they cannot give back the
  * state that an integrator would go on from. The ring can, until it is removed;

@@ -255,7 +255,8 @@ static int write_v3(struct sde__shard *shard, bool durable, uint64_t *file_size,
 	ret = old_index(shard, name, &old, &least);
 	if (ret) {
 		free(old);
-		return sde__fail_why(error, ret, "cannot read chunk 'data/c/0/0/%s'", name);
+		return sde__fail_why(error, ret, "cannot read chunk 'data/c/0/%" PRIu64 "/%s'",
+				     home->column, name);
 	}
 	end = lay_out(shard, gap);
 	while (old && !sde__planted("shard-reuses-offsets") &&
@@ -267,7 +268,8 @@ static int write_v3(struct sde__shard *shard, bool durable, uint64_t *file_size,
 			      durable && !sde__planted("chunk-no-fsync"));
 	if (!ret && durable && !sde__planted("chunk-no-directory-fsync"))
 		ret = io->sync(io->ctx, home->shards);
-	return ret ? sde__fail_why(error, ret, "cannot write chunk 'data/c/0/0/%s'", name) : 0;
+	return ret ? sde__fail_why(error, ret, "cannot write chunk 'data/c/0/%" PRIu64 "/%s'",
+				   home->column, name) : 0;
 }
 
 static int write_v2(struct sde__shard *shard, bool durable, uint64_t *file_size,
@@ -413,8 +415,12 @@ int sde__shard_is_whole(const struct sde__home *home, const struct sde__geometry
 		file_name(name, home, i, index);
 		ret = home->io->stat_at(home->io->ctx, home->shards, name, &st);
 		if (ret == -ENOENT)
-			return sde__fail(error, SDE_E_HOLE, "'%.200s/data/%s%s' is missing", home->path,
-					 home->format == 2 ? "" : "c/0/0/", name);
+			return home->format == 2 ?
+			       sde__fail(error, SDE_E_HOLE, "'%.200s/data/%s' is missing",
+					 home->path, name) :
+			       sde__fail(error, SDE_E_HOLE,
+					 "'%.200s/data/c/0/%" PRIu64 "/%s' is missing", home->path,
+					 home->column, name);
 		if (ret)
 			return sde__fail_why(error, ret, "cannot stat chunk '%s' of '%s'", name,
 					     home->path);

@@ -94,8 +94,12 @@ int sde__shard_reader_open(struct sde__shard_reader *reader, uint64_t index,
 
 	close_file(reader);
 	sde__shard_name(name, index);
-	snprintf(reader->place, sizeof(reader->place), "%.200s/data/%s/%s", reader->home->path,
-		 is_2 ? ".side" : "c/0/0", name);
+	if (is_2)
+		snprintf(reader->place, sizeof(reader->place), "%.200s/data/.side/%s",
+			 reader->home->path, name);
+	else
+		snprintf(reader->place, sizeof(reader->place), "%.200s/data/c/0/%" PRIu64 "/%s",
+			 reader->home->path, reader->home->column, name);
 	reader->index = index;
 	reader->cause = SDE_CAUSE_MISSING;
 	ret = reader->io->open_at(reader->io->ctx, is_2 ? reader->home->side : reader->home->shards,
@@ -181,8 +185,11 @@ void sde__shard_reader_place(const struct sde__shard_reader *reader, uint64_t in
 		sde__shard_inner_name(name, inner, reader->index);
 	else
 		sde__shard_name(name, reader->index);
-	snprintf(out, size, "%.200s/data/%s%s", reader->home->path,
-		 reader->home->format == 2 ? "" : "c/0/0/", name);
+	if (reader->home->format == 2)
+		snprintf(out, size, "%.200s/data/%s", reader->home->path, name);
+	else
+		snprintf(out, size, "%.200s/data/c/0/%" PRIu64 "/%s", reader->home->path,
+			 reader->home->column, name);
 }
 
 /* Room for `size` encoded bytes: neither more nor fewer than a codec can make. */

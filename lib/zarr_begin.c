@@ -20,18 +20,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of the data in chunk files. */
-struct filed {
-	uint64_t files, bytes;
-};
-
-static int start_publisher(struct sde__zarr *z, const struct filed *filed, struct sde_error *error)
+int sde__zarr_start_publisher(struct sde__zarr *z, const struct sde__zarr_filed *filed,
+			      struct sde_error *error)
 {
 	struct sde__publisher_config config = {
-		.io = z->io, .home = &z->home, .ring = z->ring, .metadata = &z->config.metadata,
+		.io = z->io, .home = &z->home, .ring = z->ring, .metadata = sde__zarr_metadata(z),
 		.codec = z->config.codec, .sync = z->config.sync,
 		.sync_interval_ms = z->config.sync_interval_ms, .threads = z->config.threads,
-		.synchronous = z->synchronous,
+		.synchronous = z->synchronous, .group = z->group,
 	};
 	int ret;
 
@@ -44,7 +40,7 @@ static int start_publisher(struct sde__zarr *z, const struct filed *filed, struc
 	return ret;
 }
 
-static struct sde__zarr *zarr_new(const struct sde__zarr_hooks *hooks)
+struct sde__zarr *sde__zarr_new(const struct sde__zarr_hooks *hooks)
 {
 	struct sde__zarr *z = calloc(1, sizeof(*z));
 
@@ -58,7 +54,7 @@ static struct sde__zarr *zarr_new(const struct sde__zarr_hooks *hooks)
 	return z;
 }
 
-static int make_state_buffers(struct sde__zarr *z, struct sde_error *error)
+int sde__zarr_make_state_buffers(struct sde__zarr *z, struct sde_error *error)
 {
 	const size_t room = (size_t)z->config.layout.state_capacity + 1;
 
@@ -67,7 +63,7 @@ static int make_state_buffers(struct sde__zarr *z, struct sde_error *error)
 	return z->pending && z->last ? 0 : sde__fail(error, -ENOMEM, "out of memory");
 }
 
-static int lay_ring(struct sde__zarr *z, struct sde_error *error)
+int sde__zarr_lay_ring(struct sde__zarr *z, struct sde_error *error)
 {
 	struct sde__ring_header header = { .layout = z->config.layout,
 					   .ring_io = z->config.options.ring_io };
@@ -115,7 +111,7 @@ static int build(struct sde__zarr *z, const char *path, struct sde__home *old,
 	if (ret)
 		return sde__fail_why(error, ret, "no random numbers");
 	sde__zarr_config_set_run(&z->config, run);
-	ret = make_state_buffers(z, error);
+	ret = sde__zarr_make_state_buffers(z, error);
 	z->home.format = z->config.metadata.zarr_format;
 	if (!ret)
 		ret = sde__home_build(&z->home, path, z->config.options.overwrite, &exists, error);
@@ -126,11 +122,11 @@ static int build(struct sde__zarr *z, const char *path, struct sde__home *old,
 	if (!ret)
 		ret = sde__documents_create(&z->home, &z->config.metadata, sde__zarr_is_durable(z), error);
 	if (!ret)
-		ret = lay_ring(z, error);
+		ret = sde__zarr_lay_ring(z, error);
 	if (!ret)
 		ret = sde__ring_enact(z->ring, 0, 0, 0, sde__zarr_is_durable(z), error);
 	if (!ret)
-		ret = start_publisher(z, &(struct filed){ 0, 0 }, error);
+		ret = sde__zarr_start_publisher(z, &(struct sde__zarr_filed){ 0, 0 }, error);
 	return ret ? ret : sde__home_settle(&z->home, exists ? old : NULL, error);
 }
 
@@ -162,7 +158,7 @@ static int begin(struct sde_storage **out, const char *save_directory,
 	*out = NULL;
 	if (!save_directory || !*save_directory)
 		return sde__fail(error, -EINVAL, "no save_directory given");
-	*z = zarr_new(hooks);
+	*z = sde__zarr_new(hooks);
 	return *z ? 0 : sde__fail(error, -ENOMEM, "out of memory");
 }
 
@@ -230,7 +226,8 @@ static int reopen(struct sde__zarr *z, const char *path, struct sde__reader **re
  * Files of chunks may hold 255 times their bytes (codec.h). A ring, which is some
  * chunks large, is not laid for a store whose files cannot be those of its shape.
  */
-static int weigh(const struct sde__zarr *z, struct filed *filed, struct sde_error *error)
+int sde__zarr_weigh(const struct sde__zarr *z, struct sde__zarr_filed *filed,
+		    struct sde_error *error)
 {
 	const struct sde__geometry *g = &z->config.layout.geometry;
 	const uint64_t chunks = (z->next + g->chunk_size - 1) / g->chunk_size;
@@ -248,7 +245,7 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 		     struct sde_error *error)
 {
 	struct sde__metadata metadata;
-	struct filed filed = { 0 };
+	struct sde__zarr_filed filed = { 0 };
 	uint64_t snapshots;
 	int ret;
 
@@ -260,7 +257,7 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 	if (ret)
 		return ret;
 	memcpy(z->config.run, reader->run, sizeof(z->config.run));
-	ret = make_state_buffers(z, error);
+	ret = sde__zarr_make_state_buffers(z, error);
 	if (sde__planted("ring-removed-before-recovered"))
 		sde__ring_remove_files(z->io, z->home.ring, true, NULL);
 	if (!ret && !sde__zarr_is_durable(z))
@@ -273,9 +270,9 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 	snapshots = z->next = z->config.metadata.snapshots;
 	ret = sde__zarr_remember(z, reader, snapshots, error);
 	if (!ret)
-		ret = weigh(z, &filed, error);
+		ret = sde__zarr_weigh(z, &filed, error);
 	if (!ret)
-		ret = lay_ring(z, error);
+		ret = sde__zarr_lay_ring(z, error);
 	if (!ret && !sde__planted("last-chunk-not-refilled"))
 		ret = sde__zarr_refill(z, reader, snapshots, error);
 	if (!ret)
@@ -284,7 +281,7 @@ static int take_over(struct sde__zarr *z, const char *path, struct sde__reader *
 		ret = sde__ring_enact(z->ring, snapshots - snapshots % sde__zarr_chunk_size(z),
 				      snapshots, z->config.metadata.epoch,
 				      sde__zarr_is_durable(z), error);
-	return ret ? ret : start_publisher(z, &filed, error);
+	return ret ? ret : sde__zarr_start_publisher(z, &filed, error);
 }
 
 /* Of a store that has lost something: what can be done, if there is room to say it. */

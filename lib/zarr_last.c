@@ -110,7 +110,7 @@ static int keep_slot(struct sde__zarr *z, const struct sde__restart *restart,
 /* data/.restart for the last snapshot, unless it is there or cannot be had. */
 int sde__zarr_keep_last(struct sde__zarr *z, struct sde_error *error)
 {
-	const struct sde__restart restart = restart_of(z, z->next - 1, z->config.metadata.epoch);
+	const struct sde__restart restart = restart_of(z, z->next - 1, sde__zarr_metadata(z)->epoch);
 	bool exact;
 	int ret;
 
@@ -157,7 +157,7 @@ int sde__zarr_last(void *self, void *data, int *is_exact, struct sde_error *erro
 int sde__zarr_take_exact(struct sde__zarr *z, uint64_t index, void **out, struct sde_error *error)
 {
 	const struct sde__slot_layout *l = &z->config.layout;
-	const struct sde__restart restart = restart_of(z, index, z->config.metadata.epoch);
+	const struct sde__restart restart = restart_of(z, index, sde__zarr_metadata(z)->epoch);
 	const size_t n = sde__snapshot_bytes(&l->geometry);
 	bool exact;
 	int ret;
@@ -230,6 +230,6 @@ int sde__zarr_refill_last(struct sde__zarr *z, struct sde__reader *reader, struc
 	if (!ret && !touch.exact)
 		sde__warn(&z->config.log,
 			  "'%s' has keepbits %u, and of its last snapshot only the rounded numbers are left",
-			  z->home.path, z->config.metadata.keepbits);
+			  z->home.path, sde__zarr_metadata(z)->keepbits);
 	return ret;
 }

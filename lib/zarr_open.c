@@ -171,6 +171,27 @@ static int open_verify(void *self, const struct sde_verify *verify, struct sde_e
 	return ret;
 }
 
+/* The chunk files of all columns. */
+static int count_chunks(const struct sde__reader *reader, struct sde_storage_info *info,
+			struct sde_error *error)
+{
+	const struct sde__geometry *g = &reader->metadata.geometry;
+	const uint64_t chunks = (reader->filed + g->chunk_size - 1) / g->chunk_size;
+	int ret = 0;
+
+	for (uint64_t i = 0; i < (reader->columns ? reader->columns : 1) && !ret; i++) {
+		const struct sde__reader *own = reader->columns ? reader->column[i] : reader;
+		uint64_t files, bytes;
+
+		ret = sde__chunk_list_count(&own->home, g, chunks, &files, &bytes, error);
+		if (!ret) {
+			info->chunk_files += files;
+			info->stored_bytes += bytes;
+		}
+	}
+	return ret;
+}
+
 static int reader_info(struct sde__reader *reader, struct sde_storage_info *info,
 		       struct sde_error *error)
 {
@@ -184,6 +205,10 @@ static int reader_info(struct sde__reader *reader, struct sde_storage_info *info
 	info->published = m->snapshots;
 	info->sealed = reader->filed / size * size;
 	info->synced = reader->filed;
+	if (reader->columns && reader->counters.synced > info->synced)
+		info->synced = reader->counters.synced;
+	if (info->synced > info->committed)
+		info->synced = info->committed;
 	if (reader->ring) {
 		info->segments = reader->ring->header.layout.segments;
 		info->ring_io = reader->ring->header.ring_io;
@@ -194,8 +219,7 @@ static int reader_info(struct sde__reader *reader, struct sde_storage_info *info
 	}
 	info->ignored = reader->ignored;
 	info->raw_bytes = reader->filed * sde__snapshot_bytes(&m->geometry);
-	ret = sde__chunk_list_count(&reader->home, &m->geometry, (reader->filed + size - 1) / size,
-				 &info->chunk_files, &info->stored_bytes, error);
+	ret = count_chunks(reader, info, error);
 	if (ret || !reader->snapshots)
 		return ret;
 	ret = sde__zarr_view_moment(reader, 0, &info->first_time, &info->first_iteration, error);
@@ -219,6 +243,8 @@ static void furnish(const struct opened *opened, struct sde__reader *reader)
 {
 	reader->threads = opened->threads;
 	reader->cache = sde__chunk_cache_ref(opened->cache);
+	for (uint64_t i = 0; i < reader->columns; i++)
+		reader->column[i]->cache = sde__chunk_cache_ref(opened->cache);
 }
 
 /*

@@ -590,6 +590,11 @@ static int enter(struct repair *r, const char *path, struct sde_error *error)
 	ret = sde__home_open(&r->home, path, error);
 	if (!ret)
 		ret = sde__documents_read(&r->home, &metadata, error);
+	/* each rank has a lock, a ring and a truth of its own */
+	if (!ret && sde__column_count(&metadata.geometry) > 1)
+		ret = sde__fail(error, SDE_E_UNSUPPORTED,
+				"'%s' was written by several ranks, which repair cannot do yet: resuming recovers it, sde_storage_truncate shortens it",
+				path);
 	sde__metadata_clear(&metadata);
 	if (!ret)
 		ret = sde__home_enter(&r->home, error);

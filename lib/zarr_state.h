@@ -28,6 +28,10 @@ struct sde__zarr {
 	struct sde__zarr_config config;
 	struct sde__ring *ring;
 	struct sde__publisher *publisher;
+	/* of one column of a store: what its publisher needs to know of the others,
+	 * and the metadata of all; NULL: it is the only one */
+	const struct sde__publisher_group *group;
+	const struct sde__metadata *metadata;
 	uint64_t next;			/* index of the next snapshot */
 	uint64_t limit;			/* below it, slots are free for the taking */
 	uint64_t iteration;		/* of the reserved slot */
@@ -46,6 +50,12 @@ struct sde__zarr {
 static inline bool sde__zarr_is_durable(const struct sde__zarr *z)
 {
 	return z->config.sync != SDE_SYNC_NONE;
+}
+
+/* The store's. */
+static inline const struct sde__metadata *sde__zarr_metadata(const struct sde__zarr *z)
+{
+	return z->metadata ? z->metadata : &z->config.metadata;
 }
 
 static inline uint64_t sde__zarr_chunk_size(const struct sde__zarr *z)
@@ -82,6 +92,26 @@ int sde__zarr_keep_exact(struct sde__zarr *z, const struct sde__metadata *next, 
 			 struct sde_error *error);
 int sde__zarr_put_exact(struct sde__zarr *z, uint64_t index, const void *exact,
 			struct sde_error *error);
+
+/* Of zarr_begin.c, for who makes writers of single columns (share.h). */
+struct sde__zarr_filed {	/* of the data in chunk files */
+	uint64_t files, bytes;
+};
+struct sde__zarr *sde__zarr_new(const struct sde__zarr_hooks *hooks);
+int sde__zarr_make_state_buffers(struct sde__zarr *z, struct sde_error *error);
+int sde__zarr_weigh(const struct sde__zarr *z, struct sde__zarr_filed *filed,
+		    struct sde_error *error);
+int sde__zarr_lay_ring(struct sde__zarr *z, struct sde_error *error);
+int sde__zarr_start_publisher(struct sde__zarr *z, const struct sde__zarr_filed *filed,
+			      struct sde_error *error);
+
+/*
+ * Truncate, when the smaller metadata are durable and the ring suspended: slots, files
+ * and counters follow. `reader` sees the files alone; `exact`, if not NULL, are the
+ * numbers of the last snapshot as take_exact found them.
+ */
+int sde__zarr_shrink(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
+		     uint64_t epoch, const void *exact, struct sde_error *error);
 
 /* Stops and frees all; publishes nothing. */
 void sde__zarr_free(struct sde__zarr *z);

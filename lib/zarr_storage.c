@@ -452,31 +452,21 @@ void sde__zarr_free(struct sde__zarr *z)
  * Save, truncate, close
  */
 
-/* After the smaller metadata are durable: ring, files, counters follow. */
-static int follow_truncate(struct sde__zarr *z, uint64_t snapshots, const void *exact,
-			   struct sde_error *error)
+int sde__zarr_shrink(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
+		     uint64_t epoch, const void *exact, struct sde_error *error)
 {
 	const uint64_t size = sde__zarr_chunk_size(z), old = (z->next + size - 1) / size;
-	struct sde__reader *reader;
 	uint64_t files, bytes;
 	int ret;
 
-	ret = sde__ring_suspend(z->ring, sde__zarr_is_durable(z), error);
-	if (ret)
-		return ret;
-	/* the ring is of no epoch now, so this reader has the files alone */
-	ret = sde__reader_reopen(&reader, &z->home, true, false, SDE_RING_DISCARD, NULL, error);
-	if (ret)
-		return ret;
 	ret = sde__zarr_refill(z, reader, snapshots, error);
 	if (!ret && exact && snapshots % size)
 		ret = sde__zarr_put_exact(z, snapshots - 1, exact, error);
 	if (!ret)
 		ret = sde__zarr_remember(z, reader, snapshots, error);
-	sde__reader_unref(reader);
 	if (!ret)
-		ret = sde__ring_restart(z->ring, snapshots / size * size, snapshots,
-					z->config.metadata.epoch, sde__zarr_is_durable(z), error);
+		ret = sde__ring_restart(z->ring, snapshots / size * size, snapshots, epoch,
+					sde__zarr_is_durable(z), error);
 	for (uint64_t k = (snapshots + size - 1) / size; k < old && !ret; k++)
 		ret = sde__shard_remove(&z->home, &z->config.layout.geometry, k, error);
 	if (!ret)
@@ -490,6 +480,24 @@ static int follow_truncate(struct sde__zarr *z, uint64_t snapshots, const void *
 	z->next = snapshots;
 	z->limit = 0;
 	return 0;
+}
+
+/* After the smaller metadata are durable: ring, files, counters follow. */
+static int follow_truncate(struct sde__zarr *z, struct sde_error *error)
+{
+	struct sde__reader *reader;
+	int ret;
+
+	ret = sde__ring_suspend(z->ring, sde__zarr_is_durable(z), error);
+	if (ret)
+		return ret;
+	/* the ring is of no epoch now, so this reader has the files alone */
+	ret = sde__reader_reopen(&reader, &z->home, true, false, SDE_RING_DISCARD, NULL, error);
+	if (ret)
+		return ret;
+	ret = sde__zarr_shrink(z, reader, z->cut, z->config.metadata.epoch, z->cut_exact, error);
+	sde__reader_unref(reader);
+	return ret;
 }
 
 /*
@@ -516,7 +524,7 @@ static int cut(struct sde__zarr *z, struct sde_error *error)
 		__atomic_store_n(&z->config.metadata.epoch, metadata.epoch, __ATOMIC_RELAXED);
 		z->config.metadata.snapshots = z->cut;
 		z->kept = z->cut;
-		ret = follow_truncate(z, z->cut, z->cut_exact, &why);
+		ret = follow_truncate(z, &why);
 	}
 	drop_reader(z);
 	z->broken = why;

@@ -33,8 +33,12 @@ struct block {
 };
 
 struct verification {
+	struct sde__reader *store;
+	struct sde__cursor all;
+	/* the column at hand; of a store that has no several, the store */
 	struct sde__reader *reader;
-	struct sde__cursor cursor;
+	struct sde__cursor *cursor;
+	uint64_t column;
 	const struct sde_verify *verify;
 	bool decode;
 	struct sde_error first;		/* damage of all */
@@ -79,21 +83,17 @@ static void tell(struct verification *v, struct sde_damage *damage, const struct
 static void tell_file(struct verification *v, unsigned parts, uint64_t inner, uint64_t inner_end,
 		      const struct sde_error *error)
 {
-	const struct sde__geometry *g = &v->reader->metadata.geometry;
-	struct sde_damage damage = { .cause = v->cursor.file.cause };
-	uint64_t last[2];
+	struct sde_damage damage = { .cause = v->cursor->file.cause };
 	char place[320];
 
 	damage.snapshots[0] = v->span[0];
 	damage.snapshots[1] = v->span[1];
-	damage.trajectories[1] = g->trajectories;
+	sde__cursor_span(v->cursor, inner, inner_end ? inner_end : v->cursor->file.inner_count,
+			 damage.trajectories);
 	if (inner_end) {
-		sde__inner_span(g, inner, damage.trajectories);
-		sde__inner_span(g, inner_end - 1, last);
-		damage.trajectories[1] = last[1];
-		sde__shard_reader_place(&v->cursor.file, inner, place, sizeof(place));
+		sde__shard_reader_place(&v->cursor->file, inner, place, sizeof(place));
 	} else {
-		snprintf(place, sizeof(place), "%s", v->cursor.file.place);
+		snprintf(place, sizeof(place), "%s", v->cursor->file.place);
 	}
 	damage.file = place;
 	if (!v->reader->metadata.state_capacity)
@@ -139,6 +139,20 @@ static uint64_t first_difference(const uint64_t *a, const uint64_t *b, uint64_t 
 	return i;
 }
 
+/* Has another column a whole side table of the chunk at hand? All have the same times. */
+static bool is_elsewhere(struct verification *v)
+{
+	for (uint64_t c = 0; c < v->store->columns; c++) {
+		struct sde__cursor *cursor = sde__cursor_column(&v->all, c, NULL);
+
+		if (c != v->column && cursor &&
+		    !sde__cursor_open(cursor, v->chunk, v->span[1] - v->span[0], NULL) &&
+		    !sde__cursor_side(cursor, NULL))
+			return true;
+	}
+	return false;
+}
+
 /*
  * The numbers first:end of one block, all in the chunk at hand, whose side table has
  * `side`, or NULL if it is lost.
@@ -160,17 +174,18 @@ static void check_share(struct verification *v, enum sde__column column, uint64_
 		differs = first_difference(block->values + first % SDE__TIME_BLOCK, side, end - first);
 		if (differs < end - first)
 			sde__fail(&why, SDE_E_CORRUPT, "'%s/%s' differs from chunk '%s' at snapshot %" PRIu64,
-				  v->reader->home.path, block->files.place, v->cursor.file.place,
+				  v->reader->home.path, block->files.place, v->cursor->file.place,
 				  first + differs);
 		damage.cause = SDE_CAUSE_DIFFERS;
 	}
-	if (!why.code)
+	/* a block that cannot be read is told of once, not by each column */
+	if (!why.code || (block->why.code && v->column))
 		return;
 	snprintf(place, sizeof(place), "%.200s/%s/%" PRIu64, v->reader->home.path,
 		 block->files.place, block->number);
 	damage.file = place;
-	damage.trajectories[1] = v->reader->metadata.geometry.trajectories;
-	if (side || v->in_ring)
+	damage.trajectories[1] = v->store->metadata.geometry.trajectories;
+	if (side || v->in_ring || is_elsewhere(v))
 		damage.restorable = part;
 	else
 		damage.lost = part;
@@ -199,13 +214,13 @@ static int look_at(struct verification *v, uint64_t inner, struct sde_error *err
 	int ret;
 
 	if (v->decode)
-		return sde__cursor_inner(&v->cursor, inner, error);
+		return sde__cursor_inner(v->cursor, inner, error);
 	if (v->reader->home.format == 2)
-		return sde__shard_reader_look(&v->cursor.file, inner, error);
-	if (v->cursor.indexed)
+		return sde__shard_reader_look(&v->cursor->file, inner, error);
+	if (v->cursor->indexed)
 		return 0;
-	ret = sde__shard_reader_index(&v->cursor.file, error);
-	v->cursor.indexed = !ret;
+	ret = sde__shard_reader_index(&v->cursor->file, error);
+	v->cursor->indexed = !ret;
 	return ret;
 }
 
@@ -213,14 +228,14 @@ static int look_at(struct verification *v, uint64_t inner, struct sde_error *err
 static bool is_without_index(const struct verification *v)
 {
 	if (v->decode)
-		return !v->cursor.indexed || !v->cursor.have;
-	return v->reader->home.format != 2 && !v->cursor.indexed;
+		return !v->cursor->indexed || !v->cursor->have;
+	return v->reader->home.format != 2 && !v->cursor->indexed;
 }
 
 /* The inner chunks from `inner` on to the next that is there are told at once: returns it. */
 static uint64_t skip_inner(struct verification *v, uint64_t inner)
 {
-	const uint64_t count = v->cursor.file.inner_count;
+	const uint64_t count = v->cursor->file.inner_count;
 	struct sde_error why = { 0 };
 	uint64_t next;
 
@@ -240,7 +255,7 @@ static void check_inner(struct verification *v)
 {
 	unsigned missing = 0;
 
-	for (uint64_t i = 0; i < v->cursor.file.inner_count && !v->failed.code; ) {
+	for (uint64_t i = 0; i < v->cursor->file.inner_count && !v->failed.code; ) {
 		struct sde_error why = { 0 };
 
 		if (!look_at(v, i++, &why)) {
@@ -262,7 +277,7 @@ static void check_inner(struct verification *v)
 static void verify_chunk(struct verification *v, uint64_t chunk)
 {
 	const struct sde__reader *reader = v->reader;
-	const struct sde__side *side = &v->cursor.file.side;
+	const struct sde__side *side = &v->cursor->file.side;
 	struct sde_error why = { 0 };
 	bool sided = false;
 
@@ -273,12 +288,12 @@ static void verify_chunk(struct verification *v, uint64_t chunk)
 	if (v->in_ring)
 		v->span[1] = published_in(v);
 	sde__error_clear(&v->chunk_first);
-	if (sde__cursor_open(&v->cursor, chunk, v->span[1] - v->span[0], &why)) {
+	if (sde__cursor_open(v->cursor, chunk, v->span[1] - v->span[0], &why)) {
 		tell_file(v, SDE_PART_DATA | SDE_PART_STATE, 0, 0, &why);
 		tell_unpublished(v, &why);
 	} else {
 		check_inner(v);
-		sided = !sde__cursor_side(&v->cursor, &why);
+		sided = !sde__cursor_side(v->cursor, &why);
 		if (!sided) {
 			tell_file(v, SDE_PART_STATE, 0, 0, &why);
 			tell_unpublished(v, &why);
@@ -297,13 +312,13 @@ static int begin(struct verification *v, struct sde_error *error)
 	for (int column = 0; column < 2; column++) {
 		struct block *block = &v->block[column];
 
-		block->files = sde__series_files(&v->reader->home, (enum sde__column)column);
+		block->files = sde__series_files(&v->store->home, (enum sde__column)column);
 		block->number = UINT64_MAX;
 		block->values = malloc(8 * SDE__TIME_BLOCK);
 		if (!block->values)
 			return sde__fail(error, -ENOMEM, "out of memory");
 	}
-	sde__cursor_init(&v->cursor, v->reader);
+	sde__cursor_init(&v->all, v->store);
 	return 0;
 }
 
@@ -328,7 +343,7 @@ static int skip_missing(struct verification *v, uint64_t *chunk, uint64_t end,
 	damage.snapshots[1] = *chunk < chunks ? *chunk * size : end;
 	if (damage.snapshots[1] <= first)
 		return 0;
-	damage.trajectories[1] = reader->metadata.geometry.trajectories;
+	sde__cursor_span(v->cursor, 0, v->cursor->file.inner_count, damage.trajectories);
 	damage.lost = SDE_PART_DATA | (reader->metadata.state_capacity ? SDE_PART_STATE : 0);
 	snprintf(place, sizeof(place), "%.200s/data", reader->home.path);
 	damage.file = place;
@@ -341,30 +356,70 @@ static int skip_missing(struct verification *v, uint64_t *chunk, uint64_t end,
 	return 0;
 }
 
+/* What there is to be looked at of one column: files that the ring stands in for, too. */
+static uint64_t end_of(const struct sde__reader *reader)
+{
+	return reader->ringed > reader->metadata.snapshots ? reader->ringed :
+	       reader->metadata.snapshots;
+}
+
+static uint64_t end_of_all(const struct sde__reader *store)
+{
+	uint64_t end = end_of(store);
+
+	for (uint64_t c = 0; c < store->columns; c++)
+		if (end_of(store->column[c]) > end)
+			end = end_of(store->column[c]);
+	return end;
+}
+
+/* Columns are gone through one after the other: each is its part of all snapshots. */
+static int tell_progress(const struct verification *v, uint64_t done, struct sde_error *error)
+{
+	const uint64_t columns = v->store->columns ? v->store->columns : 1;
+	const uint64_t all = end_of_all(v->store);
+	const uint64_t so_far = v->column + 1 == columns && done == end_of(v->reader) ? all :
+				columns == 1 ? done : v->column * (all / columns) + done / columns;
+
+	if (v->verify->progress && v->verify->progress(v->verify->ctx, so_far, all))
+		return sde__fail(error, -ECANCELED, "verification was stopped");
+	return 0;
+}
+
+static int verify_column(struct verification *v, struct sde_error *error)
+{
+	const uint64_t size = v->store->metadata.geometry.chunk_size;
+	uint64_t end, k = 0;
+	unsigned missing = 0;
+	int ret = 0;
+
+	v->reader = v->store->columns ? v->store->column[v->column] : v->store;
+	v->cursor = sde__cursor_column(&v->all, v->column, error);
+	if (!v->cursor)
+		return -ENOMEM;
+	end = end_of(v->reader);
+	while (k * size < end && !ret) {
+		verify_chunk(v, k++);
+		missing = v->chunk_first.code == SDE_E_HOLE ? missing + 1 : 0;
+		ret = v->failed.code ? sde__fail(error, v->failed.code, "%s", v->failed.text) : 0;
+		if (!ret && missing >= SDE__MISSING_ONES)
+			ret = skip_missing(v, &k, end, error);
+		if (!ret)
+			ret = tell_progress(v, k * size < end ? k * size : end, error);
+	}
+	return ret;
+}
+
 static int verify_all(struct sde__reader *reader, const struct sde_verify *verify, bool decode,
 		      struct sde_error *error)
 {
-	const uint64_t size = reader->metadata.geometry.chunk_size;
-	struct verification v = { .reader = reader, .verify = verify, .decode = decode };
-	uint64_t end = reader->ringed, done, k = 0;
-	unsigned missing = 0;
+	struct verification v = { .store = reader, .verify = verify, .decode = decode };
 	int ret;
 
-	/* a file that the ring stands in for is looked at, too */
-	if (end < reader->metadata.snapshots)
-		end = reader->metadata.snapshots;
 	ret = begin(&v, error);
-	while (k * size < end && !ret) {
-		verify_chunk(&v, k++);
-		missing = v.chunk_first.code == SDE_E_HOLE ? missing + 1 : 0;
-		ret = v.failed.code ? sde__fail(error, v.failed.code, "%s", v.failed.text) : 0;
-		if (!ret && missing >= SDE__MISSING_ONES)
-			ret = skip_missing(&v, &k, end, error);
-		done = k * size < end ? k * size : end;
-		if (!ret && verify->progress && verify->progress(verify->ctx, done, end))
-			ret = sde__fail(error, -ECANCELED, "verification was stopped");
-	}
-	sde__cursor_free(&v.cursor);
+	for (; v.column < (reader->columns ? reader->columns : 1) && !ret; v.column++)
+		ret = verify_column(&v, error);
+	sde__cursor_free(&v.all);
 	free(v.block[0].values);
 	free(v.block[1].values);
 	if (!ret && v.first.code)
