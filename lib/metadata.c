@@ -67,6 +67,19 @@ int sde__metadata_copy(struct sde__metadata *to, const struct sde__metadata *fro
 	return sde__fail(error, -ENOMEM, "out of memory");
 }
 
+static unsigned nibble(char digit)
+{
+	return digit <= '9' ? (unsigned)(digit - '0') : (unsigned)(digit - 'a') + 10;
+}
+
+void sde__metadata_run(const struct sde__metadata *metadata, unsigned char run[16])
+{
+	const char *digits = metadata->run;
+
+	for (int i = 0; i < 16; i++)
+		run[i] = (unsigned char)(nibble(digits[2 * i]) << 4 | nibble(digits[2 * i + 1]));
+}
+
 /* ------------------------------------------------------------------------
  * Text and trees
  */

@@ -86,6 +86,8 @@ struct sde__metadata {
 /* A copy that owns its own; -ENOMEM with *to cleared. */
 int sde__metadata_copy(struct sde__metadata *to, const struct sde__metadata *from,
 		       struct sde_error *error);
+/* The run id of a parsed one, as bytes. */
+void sde__metadata_run(const struct sde__metadata *metadata, unsigned char run[16]);
 
 /* Frees what it owns and zeroes it. */
 void sde__metadata_clear(struct sde__metadata *metadata);

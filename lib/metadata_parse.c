@@ -148,6 +148,8 @@ int sde__metadata_take_shape(const struct sde__source *source, const uint64_t sh
 					  metadata->keepbits);
 	if (sde__geometry_check(geometry, &why))
 		return sde__source_refuse(source, SDE_E_CORRUPT, "%s", why.text);
+	if (geometry->column_width && metadata->zarr_format == 2)
+		return sde__source_refuse(source, SDE_E_CORRUPT, "zarr_format 2 has no columns");
 	if (geometry->column_width >= geometry->trajectories)
 		return sde__source_refuse(source, SDE_E_CORRUPT,
 					  "%" PRIu64 " trajectories make no second column of %" PRIu64,

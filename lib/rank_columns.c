@@ -16,14 +16,12 @@ static int open_column(struct sde__reader **out, const struct sde__columns_ask *
 		       uint64_t column, struct sde_error *error)
 {
 	const bool alone = sde__column_count(&ask->metadata->geometry) == 1;
-	struct sde__reader *own = calloc(1, sizeof(*own));
+	struct sde__reader *own = sde__reader_new(ask->home->io);
 	int ret;
 
 	*out = own;
 	if (!own)
 		return sde__fail(error, -ENOMEM, "out of memory");
-	own->io = ask->home->io;
-	own->references = 1;
 	own->fill = ask->fill;
 	own->metadata = *ask->metadata;
 	own->metadata.attributes = own->metadata.time_units = NULL;	/* not its own */
@@ -37,6 +35,18 @@ static int open_column(struct sde__reader **out, const struct sde__columns_ask *
 	ret = sde__home_column(&own->home, ask->home, column, alone, error);
 	return ret ? ret : sde__assess(own, ask->locked_by_us, ask->patient, ask->choice, ask->log,
 				       error);
+}
+
+int sde__columns_open_one(struct sde__reader **out, const struct sde__columns_ask *ask,
+			  struct sde_error *error)
+{
+	const int ret = open_column(out, ask, ask->first, error);
+
+	if (ret) {
+		sde__reader_unref(*out);
+		*out = NULL;
+	}
+	return ret;
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -124,6 +134,42 @@ int sde__columns_assess(struct sde__reader *reader, bool locked_by_us, bool pati
 	if (!ret && locked)
 		reader->state = SDE_STATE_RUNNING;
 	return ret;
+}
+
+int sde__columns_view(struct sde__reader **out, const struct sde__home *home, uint64_t first,
+		      uint64_t count, const struct sde__log *log, struct sde_error *error)
+{
+	struct sde__reader *reader = sde__reader_new(home->io);
+	struct sde__geometry *g;
+	struct sde__columns_ask ask = {
+		.first = first, .count = count, .log = log,
+	};
+	int ret;
+
+	*out = NULL;
+	if (!reader)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	g = &reader->metadata.geometry;
+	ask.home = &reader->home;
+	ask.metadata = &reader->metadata;
+	ask.run = reader->run;
+	ret = sde__home_reopen(&reader->home, home, error);
+	if (!ret)
+		ret = sde__reader_enter(reader, error);
+	if (!ret)
+		ret = sde__columns_open(reader, &ask, error);
+	if (ret) {
+		sde__reader_unref(reader);
+		return ret;
+	}
+	g->trajectories = 0;
+	for (uint64_t i = 0; i < count; i++)
+		g->trajectories += reader->column[i]->metadata.geometry.trajectories;
+	/* the only column is as wide as it is */
+	if (!g->column_width)
+		g->column_width = sde__shard_width(g);
+	*out = reader;
+	return 0;
 }
 
 void sde__columns_close(struct sde__reader *reader)

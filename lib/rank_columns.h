@@ -29,9 +29,20 @@ struct sde__columns_ask {
 int sde__columns_open(struct sde__reader *reader, const struct sde__columns_ask *ask,
 		      struct sde_error *error);
 
+/* The reader of the first of these alone. */
+int sde__columns_open_one(struct sde__reader **out, const struct sde__columns_ask *ask,
+			  struct sde_error *error);
+
 /* The same for all columns of a reader whose home is entered: what assess does for one. */
 int sde__columns_assess(struct sde__reader *reader, bool locked_by_us, bool patient,
 			enum sde_ring choice, const struct sde__log *log, struct sde_error *error);
+
+/*
+ * A reader of its own, as if these columns of the store at `home` were all there is. The
+ * store is being written by the caller.
+ */
+int sde__columns_view(struct sde__reader **out, const struct sde__home *home, uint64_t first,
+		      uint64_t count, const struct sde__log *log, struct sde_error *error);
 
 void sde__columns_close(struct sde__reader *reader);
 

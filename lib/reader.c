@@ -16,13 +16,7 @@
 
 #define TRIES 20	/* of a store that is being truncated, 10 ms apart */
 
-static unsigned nibble(char digit)
-{
-	return digit <= '9' ? (unsigned)(digit - '0') : (unsigned)(digit - 'a') + 10;
-}
-
-static int load(struct sde__reader *reader, bool locked_by_us, bool patient, enum sde_ring trust,
-		const struct sde__log *log, struct sde_error *error)
+int sde__reader_enter(struct sde__reader *reader, struct sde_error *error)
 {
 	struct sde__metadata *m = &reader->metadata;
 	int ret;
@@ -38,9 +32,18 @@ static int load(struct sde__reader *reader, bool locked_by_us, bool patient, enu
 		.id = m->codec, .item = sde__dtype_size(m->geometry.dtype), .checksum = m->checksum,
 		.keepbits = sde__rounding(m->geometry.dtype, m->keepbits),
 	};
-	for (int i = 0; i < 16; i++)
-		reader->run[i] = (unsigned char)(nibble(m->run[2 * i]) << 4 | nibble(m->run[2 * i + 1]));
-	if (sde__column_count(&m->geometry) > 1)
+	sde__metadata_run(m, reader->run);
+	return 0;
+}
+
+static int load(struct sde__reader *reader, bool locked_by_us, bool patient, enum sde_ring trust,
+		const struct sde__log *log, struct sde_error *error)
+{
+	const int ret = sde__reader_enter(reader, error);
+
+	if (ret)
+		return ret;
+	if (sde__column_count(&reader->metadata.geometry) > 1)
 		return sde__columns_assess(reader, locked_by_us, patient, trust, log, error);
 	return sde__assess(reader, locked_by_us, patient, trust, log, error);
 }
@@ -70,7 +73,7 @@ static int load_patiently(struct sde__reader *reader, bool locked_by_us, enum sd
 	}
 }
 
-static struct sde__reader *reader_new(const struct sde__io *io)
+struct sde__reader *sde__reader_new(const struct sde__io *io)
 {
 	struct sde__reader *reader = calloc(1, sizeof(*reader));
 
@@ -106,7 +109,7 @@ int sde__reader_open(struct sde__reader **out, const struct sde__io *io, const c
 		     enum sde_ring trust, bool fill, const struct sde__log *log,
 		     struct sde_error *error)
 {
-	struct sde__reader *reader = reader_new(io);
+	struct sde__reader *reader = sde__reader_new(io);
 	int ret;
 
 	*out = NULL;
@@ -123,7 +126,7 @@ int sde__reader_reopen(struct sde__reader **out, const struct sde__home *home, b
 		       bool fill, enum sde_ring trust, const struct sde__log *log,
 		       struct sde_error *error)
 {
-	struct sde__reader *reader = reader_new(home->io);
+	struct sde__reader *reader = sde__reader_new(home->io);
 	int ret;
 
 	*out = NULL;

@@ -90,6 +90,10 @@ int sde__reader_open(struct sde__reader **out, const struct sde__io *io, const c
 int sde__reader_reopen(struct sde__reader **out, const struct sde__home *home, bool locked_by_us,
 		       bool fill, enum sde_ring trust, const struct sde__log *log, struct sde_error *error);
 
+/* For rank_columns.h: one with nothing open; its documents and directories. */
+struct sde__reader *sde__reader_new(const struct sde__io *io);
+int sde__reader_enter(struct sde__reader *reader, struct sde_error *error);
+
 /* As if nothing were there behind the first `snapshots`. */
 void sde__reader_limit(struct sde__reader *reader, uint64_t snapshots);
 

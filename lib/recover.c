@@ -250,5 +250,10 @@ int sde__recover_column(struct sde__reader *reader, struct sde__zarr_config *con
 int sde__recover_documents(struct sde__reader *reader, struct sde__zarr_config *config,
 			   struct sde_error *error)
 {
-	return with_recovery(reader, config, write_documents, error);
+	int ret = 0;
+
+	/* all columns are synced */
+	if (config->sync != SDE_SYNC_NONE)
+		ret = sde__unsynced_forget(&reader->home, error);
+	return ret ? ret : with_recovery(reader, config, write_documents, error);
 }

@@ -84,8 +84,13 @@ int sde__unsynced_settle(const struct sde__home *home, struct sde_error *error)
 		return sde__fail_why(error, ret, "cannot stat '%s/data/" NAME "'", home->path);
 	for (size_t i = 0; i < sizeof(folder) / sizeof(folder[0]) && !ret; i++)
 		ret = folder[i] < 0 ? 0 : sync_folder(home, folder[i], error);
-	if (ret)
-		return ret;
-	ret = io->remove_at(io->ctx, home->data, NAME, false);
-	return ret ? sde__fail_why(error, ret, "cannot remove '%s/data/" NAME "'", home->path) : 0;
+	return ret || (home->is_column && !home->alone) ? ret : sde__unsynced_forget(home, error);
+}
+
+int sde__unsynced_forget(const struct sde__home *home, struct sde_error *error)
+{
+	const int ret = home->io->remove_at(home->io->ctx, home->data, NAME, false);
+
+	return ret && ret != -ENOENT ?
+	       sde__fail_why(error, ret, "cannot remove '%s/data/" NAME "'", home->path) : 0;
 }

@@ -25,4 +25,10 @@ int sde__unsynced_mark(const struct sde__home *home, struct sde_error *error);
  */
 int sde__unsynced_settle(const struct sde__home *home, struct sde_error *error);
 
+/*
+ * Of one column of several the mark stays, until all of them have come so far: then it
+ * is removed by this. What is not there is fine.
+ */
+int sde__unsynced_forget(const struct sde__home *home, struct sde_error *error);
+
 #endif

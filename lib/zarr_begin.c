@@ -12,6 +12,7 @@
 #include "guard.h"
 #include "planted.h"
 #include "recover.h"
+#include "share_storage.h"
 #include "storage.h"
 #include "unsynced.h"
 
@@ -195,9 +196,12 @@ fail:
 	return ret;
 }
 
-/* The store's own metadata against the options, under the lock. */
+/*
+ * The store's own metadata against the options, under the lock. *columns: nothing was
+ * done, the store has several.
+ */
 static int reopen(struct sde__zarr *z, const char *path, struct sde__reader **reader,
-		  struct sde_error *error)
+		  bool *columns, struct sde_error *error)
 {
 	int ret;
 
@@ -205,7 +209,10 @@ static int reopen(struct sde__zarr *z, const char *path, struct sde__reader **re
 	if (!ret)
 		/* says whether it is a store at all, before anything is made in it */
 		ret = sde__documents_read(&z->home, &z->config.metadata, error);
+	*columns = !ret && sde__column_count(&z->config.metadata.geometry) > 1;
 	sde__metadata_clear(&z->config.metadata);
+	if (*columns)
+		return 0;
 	if (!ret)
 		ret = sde__home_enter(&z->home, error);
 	if (!ret)
@@ -307,6 +314,7 @@ int sde__zarr_resume(struct sde_storage **out, const char *save_directory,
 	const int before = error ? error->code : 0;
 	struct sde_ensemble ensemble;
 	struct sde__zarr *z;
+	bool columns = false;
 	int ret;
 
 	ret = begin(out, save_directory, hooks, &z, error);
@@ -314,7 +322,13 @@ int sde__zarr_resume(struct sde_storage **out, const char *save_directory,
 		return ret;
 	ret = sde__zarr_config_resumed(&z->config, options, error);
 	if (!ret)
-		ret = reopen(z, save_directory, &reader, error);
+		ret = reopen(z, save_directory, &reader, &columns, error);
+	if (!ret && columns) {
+		/* all of what several wrote, by one */
+		sde__zarr_free(z);
+		return sde__share_resume(out, &sde__accord_alone, save_directory, NULL, options,
+					 hooks, error);
+	}
 	if (!ret)
 		ret = take_over(z, save_directory, reader, error);
 	sde__reader_unref(reader);

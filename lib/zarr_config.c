@@ -110,6 +110,23 @@ static int derive(struct sde__zarr_config *config, struct sde_error *error)
 int sde__zarr_config_new(struct sde__zarr_config *config, const struct sde_ensemble *ensemble,
 			 const struct sde_zarr_options *options, struct sde_error *error)
 {
+	return sde__zarr_config_new_columns(config, ensemble, 0, options, error);
+}
+
+int sde__zarr_config_column(struct sde__zarr_config *own, const struct sde__zarr_config *config,
+			    uint64_t column, struct sde_error *error)
+{
+	*own = *config;
+	own->metadata.attributes = own->metadata.time_units = NULL;
+	own->metadata.geometry = sde__column_geometry(&config->metadata.geometry, column);
+	own->layout.geometry = own->metadata.geometry;
+	return sde__slot_layout_derive(&own->layout, error);
+}
+
+int sde__zarr_config_new_columns(struct sde__zarr_config *config,
+				 const struct sde_ensemble *ensemble, uint64_t column_width,
+				 const struct sde_zarr_options *options, struct sde_error *error)
+{
 	struct sde__metadata *m = &config->metadata;
 	const struct sde_zarr_options *o = &config->options;
 	int ret;
@@ -122,9 +139,12 @@ int sde__zarr_config_new(struct sde__zarr_config *config, const struct sde_ensem
 	m->geometry = (struct sde__geometry){
 		.dimension = ensemble->dimension, .trajectories = ensemble->trajectories,
 		.chunk_size = o->chunk_size, .inner_width = o->trajectories_per_chunk,
-		.dtype = ensemble->dtype,
+		.dtype = ensemble->dtype, .column_width = column_width,
 	};
 	m->zarr_format = o->zarr_format ? o->zarr_format : 3;
+	if (m->zarr_format == 2 && column_width)
+		return sde__fail(error, SDE_E_UNSUPPORTED,
+				 "a store that several write must be of zarr_format 3, not 2");
 	ret = sde__geometry_choose(&m->geometry, m->zarr_format == 2 ? SDE__INNER_TARGET_V2 :
 				   SDE__INNER_TARGET, error);
 	if (ret)

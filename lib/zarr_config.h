@@ -22,9 +22,22 @@ struct sde__zarr_config {
 	struct sde__log log;
 };
 
-/* Options of a new store. The run id is not set yet. */
+/*
+ * Options of a new store. The run id is not set yet. column_width: of one that several
+ * write (geometry.h); 0: it has one column.
+ */
 int sde__zarr_config_new(struct sde__zarr_config *config, const struct sde_ensemble *ensemble,
 			 const struct sde_zarr_options *options, struct sde_error *error);
+int sde__zarr_config_new_columns(struct sde__zarr_config *config,
+				 const struct sde_ensemble *ensemble, uint64_t column_width,
+				 const struct sde_zarr_options *options, struct sde_error *error);
+
+/*
+ * That of one column's writer: the same with its layout. What the metadata owns stays
+ * with `config`, which must outlive it.
+ */
+int sde__zarr_config_column(struct sde__zarr_config *own, const struct sde__zarr_config *config,
+			    uint64_t column, struct sde_error *error);
 
 /*
  * Options for an existing store: check that they are the caller's to choose.

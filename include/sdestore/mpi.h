@@ -72,6 +72,55 @@ int sde_mpi_partition(uint64_t trajectories, int size, int rank, uint64_t *first
 int sde_mpi_partition_aligned(uint64_t trajectories, uint64_t multiple, int size, int rank,
 			      uint64_t *first, uint64_t *count);
 
+/*
+ * One store of all ranks, whose data is (d_X, N, M) with N the sum of the ranks'
+ * trajectories, in the order of the ranks. local_ensemble is this rank's: dimension and
+ * dtype are alike, and each rank's trajectories begin on a multiple of those of rank 0, as
+ * both partitions above give them (a rank may have 0, but not rank 0). Rank 0's number
+ * is the width W of a column: a chunk is one file for each column. save_directory and
+ * options are alike, but for layout, segments and threads. zarr_format 2 is refused.
+ *
+ * trajectories_per_chunk must divide W; its default is the divisor near 512 KiB, or all
+ * of W if it has none (sdestore-mpi(7)).
+ *
+ * The storage is used like any other. store, reserve, commit, set_state, state, sync,
+ * info, values, iterations, verify and error are this rank's own business, and know its
+ * own trajectories: values are (d_X, local N, M). save, truncate and close are collective.
+ * All ranks store the same times and iteration numbers: save and close give
+ * SDE_E_MISMATCH where they have not. A rank without trajectories calls store all the
+ * same, with any pointer that is not NULL. The storage must be closed before MPI_Finalize.
+ *
+ * What a failed collective call returns is alike on all ranks, and its sentence begins
+ * with the rank that failed. Codes as for sde_zarr_storage_create; SDE_E_UNSUPPORTED
+ * outside MPI_Init and MPI_Finalize.
+ */
+int sde_mpi_zarr_storage_create(struct sde_storage **out, MPI_Comm comm,
+				const char *save_directory,
+				const struct sde_ensemble *local_ensemble,
+				const struct sde_zarr_options *options,
+				struct sde_error *error);
+
+/*
+ * Go on with such a store (or any other of format 3), with as many ranks as there are. All
+ * ranks go on behind the last snapshot that all columns have. local_ensemble NULL: what
+ * sde_mpi_store_partition says; else the ranks' trajectories must be whole columns of the
+ * store, and all of them: -EINVAL or SDE_E_MISMATCH. SDE_E_MISMATCH, too, if ranks see
+ * different stores under that name. Otherwise as sde_zarr_storage_resume and create.
+ */
+int sde_mpi_zarr_storage_resume(struct sde_storage **out, MPI_Comm comm,
+				const char *save_directory,
+				const struct sde_ensemble *local_ensemble,
+				const struct sde_zarr_options *options,
+				struct sde_error *error);
+
+/*
+ * Collective: which trajectories of the store at `path` are this rank's on resume. The
+ * columns that the store has are dealt out in order, equal numbers of them; with more
+ * ranks than columns some get none.
+ */
+int sde_mpi_store_partition(const char *path, MPI_Comm comm, uint64_t *first, uint64_t *count,
+			    struct sde_error *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -52,24 +52,25 @@ static int look(const char *path, struct sde_error *error)
 
 int sde_mpi_create_directory(MPI_Comm comm, const char *path, struct sde_error *error)
 {
+	const struct sde__accord accord = sde__mpi_borrow(&comm);
 	struct sde_error own = { 0 };
 	int ret;
 
 	if (!path || !*path)
 		sde__fail(&own, -EINVAL, "no directory given");
-	ret = sde__mpi_agree(comm, &own, error);
+	ret = sde__accord_agree(&accord, &own, error);
 	if (ret)
 		return ret;
-	if (!sde__mpi_rank(comm)) {
+	if (!accord.rank) {
 		ret = sde__io_make_directories(NULL, path);
 		if (ret)
 			sde__fail_why(&own, ret, "cannot make directory '%s'", path);
 	}
-	ret = sde__mpi_agree(comm, &own, error);
+	ret = sde__accord_agree(&accord, &own, error);
 	if (ret)
 		return ret;
 	look(path, &own);
-	return sde__mpi_agree(comm, &own, error);
+	return sde__accord_agree(&accord, &own, error);
 }
 
 /* The option's form: a communicator may be no pointer, but it has a Fortran number. */

@@ -277,7 +277,7 @@ static void scatter_puts_back_what_gather_took_and_nothing_else(void **state)
 
 static void no_slots_give_a_chunk_of_fill_values(void **state)
 {
-	const struct sde__geometry g = { 2, 9, 5, 8, SDE_FLOAT64 };
+	const struct sde__geometry g = { 2, 9, 5, 8, SDE_FLOAT64, 0 };
 	const struct sde__slots none = { NULL, 256, 72, 8, 0, 0 };
 	double chunk[2 * 8 * 5];
 	char expected[8];

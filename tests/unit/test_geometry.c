@@ -48,7 +48,7 @@ static wide product(uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 static struct sde__geometry chosen(uint64_t d, uint64_t n, uint64_t t, uint64_t width,
 				   enum sde_dtype dtype)
 {
-	struct sde__geometry g = { d, n, t, width, dtype };
+	struct sde__geometry g = { d, n, t, width, dtype, 0 };
 	struct sde_error error = { 0 };
 
 	assert_int_equal(sde__geometry_choose(&g, SDE__INNER_TARGET, &error), 0);
@@ -59,7 +59,7 @@ static struct sde__geometry chosen(uint64_t d, uint64_t n, uint64_t t, uint64_t 
 static void refused(uint64_t d, uint64_t n, uint64_t t, uint64_t width, enum sde_dtype dtype,
 		    const char *names)
 {
-	const struct sde__geometry g = { d, n, t, width, dtype };
+	const struct sde__geometry g = { d, n, t, width, dtype, 0 };
 	struct sde_error error = { 0 };
 
 	assert_int_equal(sde__geometry_check(&g, &error), -EINVAL);
@@ -165,7 +165,7 @@ static void what_is_chosen_holds_for_any_ensemble(void **state)
 		enum sde_dtype dtype = i & 1 ? SDE_FLOAT32 : SDE_FLOAT64;
 		uint64_t item = i & 1 ? 4 : 8, snapshot, up;
 		struct sde__geometry g = { random_magnitude(24) + 1,
-					   random_magnitude(36) + 1, 0, 0, dtype };
+					   random_magnitude(36) + 1, 0, 0, dtype, 0 };
 
 		assert_int_equal(sde__geometry_choose(&g, SDE__INNER_TARGET, NULL), 0);
 		snapshot = g.dimension * g.trajectories * item;
@@ -244,14 +244,14 @@ static void nothing_overflows(void **state)
 		uint64_t item = i & 1 ? 4 : 8;
 		struct sde__geometry g = { random_magnitude(64), random_magnitude(64),
 					   random_magnitude(64), random_magnitude(64),
-					   i & 1 ? SDE_FLOAT32 : SDE_FLOAT64 };
+					   i & 1 ? SDE_FLOAT32 : SDE_FLOAT64, 0 };
 		wide up, width = 0;
 		bool fits;
 
 		if (i % 3)	/* most sizes small enough to pass sometimes */
 			g = (struct sde__geometry){ g.dimension >> 40, g.trajectories >> 20,
 						    g.chunk_size >> 32, g.inner_width >> 30,
-						    g.dtype };
+						    g.dtype, 0 };
 		up = ((wide)g.trajectories + 7) / 8 * 8;
 		if (g.inner_width)
 			width = ((wide)g.trajectories + g.inner_width - 1) / g.inner_width *

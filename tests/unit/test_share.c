@@ -1,0 +1,617 @@
+/* SPDX-License-Identifier: MIT */
+/* Several writers of one store, as threads of one process. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "fault_io.h"
+#include "scratch.h"
+#include "team.h"
+#include "twin.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define PATH "run.zarr"
+#define T 4
+#define NEVER UINT64_MAX
+
+static const struct sde__zarr_hooks threads = { .io = &sde__io_posix, .synchronous = false };
+static const uint64_t from_start[] = { 0 };
+
+/* What a team does with its store. */
+struct plan {
+	struct sde_ensemble all;
+	const uint64_t *counts;		/* of trajectories, for each rank; NULL: even */
+	uint64_t width;			/* of even ones; 0: as they come out of floor */
+	uint64_t from, to;		/* snapshots, unless... */
+	const uint64_t *stop;		/* ... a rank stores up to here, and all die */
+	unsigned life;
+	bool resume, by_store;		/* by_store: the slices that resume gives */
+	bool die;			/* without a word, instead of close */
+	uint64_t save_at, truncate_at, truncate_to;
+	struct sde_zarr_options options;
+	uint64_t found;			/* by resume */
+};
+
+static struct plan a_plan(uint64_t dimension, uint64_t trajectories)
+{
+	struct plan plan = {
+		.all = { dimension, trajectories, SDE_FLOAT64 },
+		.options = SDE_ZARR_OPTIONS_INIT,
+		.save_at = NEVER, .truncate_at = NEVER,
+	};
+
+	plan.options.chunk_size = T;
+	plan.options.threads = 1;
+	plan.options.segments = 2;
+	return plan;
+}
+
+static void slice(const struct plan *plan, int rank, int size, uint64_t *first, uint64_t *count)
+{
+	const uint64_t n = plan->all.trajectories;
+	const uint64_t each = plan->width ? plan->width : n / (uint64_t)size;
+
+	*first = 0;
+	if (plan->counts) {
+		for (int r = 0; r < rank; r++)
+			*first += plan->counts[r];
+		*count = plan->counts[rank];
+		return;
+	}
+	*first = each * (uint64_t)rank < n ? each * (uint64_t)rank : n;
+	*count = rank == size - 1 || n - *first < each ? n - *first : each;
+}
+
+/* The slice of a rank that resume gave one: info has it, and all know the widths. */
+static void agreed_slice(struct team_rank *rank, struct sde_storage *storage, uint64_t *first,
+			 uint64_t *count)
+{
+	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+	uint64_t counts[TEAM_MAX];
+
+	TEAM_CHECK(!sde_storage_info(storage, &info), " ");
+	*count = info.ensemble.trajectories;
+	for (int r = 0; r < rank->accord.size; r++)
+		counts[r] = r == rank->rank ? *count : NEVER;
+	rank->accord.least(rank->accord.ctx, counts, (size_t)rank->accord.size);
+	*first = 0;
+	for (int r = 0; r < rank->rank; r++)
+		*first += counts[r];
+}
+
+static void work(struct team_rank *rank)
+{
+	struct plan *plan = rank->ctx;
+	struct sde_ensemble local = plan->all;
+	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+	struct sde_error error = { 0 };
+	struct sde_storage *storage;
+	uint64_t first, m, to;
+
+	slice(plan, rank->rank, rank->accord.size, &first, &local.trajectories);
+	if (plan->resume)
+		TEAM_CHECK(!sde__share_resume(&storage, &rank->accord, PATH,
+					      plan->by_store ? NULL : &local, &plan->options,
+					      &threads, &error), "%s", error.text);
+	else
+		TEAM_CHECK(!sde__share_create(&storage, &rank->accord, PATH, &local, &plan->options,
+					      &threads, &error), "%s", error.text);
+	if (plan->by_store)
+		agreed_slice(rank, storage, &first, &local.trajectories);
+	TEAM_CHECK(!sde_storage_info(storage, &info), " ");
+	TEAM_CHECK(info.ensemble.trajectories == local.trajectories, " ");
+	m = info.committed;
+	if (!rank->rank)
+		plan->found = m;
+	to = plan->stop ? plan->stop[rank->rank] : plan->to;
+	for (; m < to; m++) {
+		if (m == plan->save_at)
+			TEAM_CHECK(!sde_storage_save(storage), "%s", twin_sentence(storage));
+		if (m == plan->truncate_at) {
+			TEAM_CHECK(!sde_storage_truncate(storage, plan->truncate_to), "%s",
+				   twin_sentence(storage));
+			m = plan->truncate_to;
+			plan->truncate_at = NEVER;
+			team_meet(rank);
+		}
+		TEAM_CHECK(!team_store(storage, &local, first, m, plan->life), "%s",
+			   twin_sentence(storage));
+	}
+	if (plan->die) {
+		/* so that all have stored theirs */
+		team_meet(rank);
+		_exit(0);
+	}
+	TEAM_CHECK(!sde_storage_close_error(storage, &error), "%s", error.text);
+}
+
+/* The same in a child, which is gone afterwards: as if it were killed. */
+static void run_and_die(int size, struct plan *plan)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (!pid) {
+		plan->die = true;
+		team_run(size, work, plan);
+		_exit(1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	plan->die = false;
+}
+
+static void several_writers_make_one_array(void **state)
+{
+	static const int sizes[] = { 1, 2, 3, 4, 7 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
+		for (uint64_t m = 0; m < 3 * T; m += 3)
+			for (int aligned = 0; aligned < 2; aligned++) {
+				struct plan plan = a_plan(2, 61);
+
+				plan.to = m;
+				plan.save_at = m / 2;
+				if (aligned)
+					plan.width = 16;
+				plan.options.overwrite = 1;
+				team_run(sizes[i], work, &plan);
+				team_check_path(PATH, &plan.all, m, from_start, 1);
+				assert_false(scratch_exists(PATH "/data/.ring"));
+			}
+}
+
+static void a_rank_may_have_no_trajectories_or_several_columns(void **state)
+{
+	static const uint64_t counts[][4] = {
+		{ 8, 0, 16, 5 }, { 8, 24, 0, 0 }, { 29, 0, 0, 0 }, { 16, 0, 0, 16 }, { 1, 2, 3, 4 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(counts) / sizeof(*counts); i++) {
+		struct plan plan = a_plan(3, 0);
+
+		for (int r = 0; r < 4; r++)
+			plan.all.trajectories += counts[i][r];
+		plan.counts = counts[i];
+		plan.to = 2 * T + 1;
+		plan.save_at = T + 2;
+		plan.options.overwrite = 1;
+		team_run(4, work, &plan);
+		team_check_path(PATH, &plan.all, plan.to, from_start, 1);
+	}
+}
+
+static void a_store_goes_on_with_any_number_of_ranks(void **state)
+{
+	static const int sizes[] = { 4, 3, 6, 1, 2, 4 };
+	uint64_t since[6];
+
+	(void)state;
+	for (int crash = 0; crash < 2; crash++) {
+		struct plan plan = a_plan(2, 59);
+
+		plan.options.overwrite = 1;
+		for (unsigned life = 0; life < 6; life++) {
+			plan.life = life;
+			since[life] = plan.to;
+			plan.to += 2 + life;
+			if (crash)
+				run_and_die(sizes[life], &plan);
+			else
+				team_run(sizes[life], work, &plan);
+			team_check_path(PATH, &plan.all, plan.to, since, life + 1);
+			plan.resume = plan.by_store = true;
+			plan.options.overwrite = 0;
+		}
+	}
+}
+
+/* Ranks die at different places, chunks apart; what all have is what there is. */
+static void the_longest_common_prefix_is_recovered(void **state)
+{
+	static const uint64_t stops[][4] = {
+		{ 9, 9, 9, 9 }, { 3, 4, 5, 6 }, { 8, 16, 9, 10 }, { 11, 8, 8, 9 }, { 5, 5, 13, 5 },
+		{ 0, 7, 7, 7 }, { 12, 4, 12, 12 }, { 6, 14, 10, 7 }, { 4, 12, 4, 12 },
+	};
+	static const int sizes[] = { 4, 3, 6 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(stops) / sizeof(*stops); i++)
+		for (size_t j = 0; j < sizeof(sizes) / sizeof(*sizes); j++) {
+			struct plan plan = a_plan(1, 37);
+			uint64_t common = NEVER, since[3] = { 0, 0, 0 };
+
+			for (int r = 0; r < 4; r++)
+				if (stops[i][r] < common)
+					common = stops[i][r];
+			plan.options.overwrite = 1;
+			plan.options.segments = 4;
+			plan.stop = stops[i];
+			run_and_die(4, &plan);
+			team_check_path(PATH, &plan.all, common, from_start, 1);
+			plan.options.overwrite = 0;
+			plan.stop = NULL;
+			plan.resume = plan.by_store = true;
+			/* dies again, having gone on by more than a chunk */
+			plan.life = 1;
+			since[1] = common;
+			plan.to = common + T + 1;
+			run_and_die(sizes[j], &plan);
+			assert_int_equal(scratch_exists(PATH "/data/.ring"), 1);
+			team_check_path(PATH, &plan.all, plan.to, since, 2);
+			plan.life = 2;
+			since[2] = plan.to;
+			plan.to += 3;
+			team_run(sizes[j], work, &plan);
+			team_check_path(PATH, &plan.all, plan.to, since, 3);
+		}
+}
+
+static void truncate_is_for_all(void **state)
+{
+	(void)state;
+	for (uint64_t to = 0; to <= 2 * T; to += 3) {
+		struct plan plan = a_plan(2, 40);
+
+		plan.options.overwrite = 1;
+		plan.to = 3 * T + 1;
+		plan.truncate_at = 2 * T + 2;
+		plan.truncate_to = to;
+		team_run(3, work, &plan);
+		team_check_path(PATH, &plan.all, plan.to, from_start, 1);
+	}
+}
+
+/* ------------------------------------------------------------------------
+ * One writer alone
+ */
+
+static void one_writer_goes_on_with_what_several_made(void **state)
+{
+	static const uint64_t stops[] = { 9, 7, 10 };
+	const uint64_t since[] = { 0, 7 };
+	struct plan plan = a_plan(2, 30);
+	struct sde_storage *storage;
+	struct sde_error error = { 0 };
+
+	(void)state;
+	plan.stop = stops;
+	run_and_die(3, &plan);
+	plan.options.chunk_size = 0;
+	twin_assert_ok(sde__zarr_resume(&storage, PATH, &plan.options, &threads, &error), error.text);
+	for (uint64_t m = 7; m < 2 * T + 3; m++)
+		assert_int_equal(team_store(storage, &plan.all, 0, m, 1), 0);
+	twin_assert_ok(sde_storage_save(storage), twin_sentence(storage));
+	team_check_path(PATH, &plan.all, 2 * T + 3, since, 2);
+	twin_assert_ok(sde_storage_close_error(storage, &error), error.text);
+	team_check_path(PATH, &plan.all, 2 * T + 3, since, 2);
+}
+
+/* ------------------------------------------------------------------------
+ * Values of a rank
+ */
+
+static void look_at_own_values(struct team_rank *rank)
+{
+	struct plan *plan = rank->ctx;
+	struct sde_ensemble local = plan->all;
+	struct sde_error error = { 0 };
+	struct sde_array *time, *data;
+	struct sde_storage *storage;
+	const uint64_t *shape;
+	uint64_t first, i = 0;
+	double *x;
+
+	slice(plan, rank->rank, rank->accord.size, &first, &local.trajectories);
+	TEAM_CHECK(!sde__share_create(&storage, &rank->accord, PATH, &local, &plan->options, &threads,
+				      &error), "%s", error.text);
+	TEAM_CHECK(sde_storage_values(storage, &time, &data) == SDE_E_NO_DATA, " ");
+	for (uint64_t m = 0; m < plan->to; m++) {
+		TEAM_CHECK(!team_store(storage, &local, first, m, 0), " ");
+		TEAM_CHECK(!sde_storage_values(storage, &time, &data), "%s", twin_sentence(storage));
+		shape = sde_array_shape(data);
+		TEAM_CHECK(shape[1] == local.trajectories && shape[2] == m + 1, " ");
+		x = malloc(local.dimension * local.trajectories * (m + 1) * sizeof(*x));
+		TEAM_CHECK(!sde_array_read(data, NULL, NULL, NULL, x, local.dimension *
+					   local.trajectories * (m + 1) * sizeof(*x)), " ");
+		i = 0;
+		for (uint64_t d = 0; d < local.dimension; d++)
+			for (uint64_t n = 0; n < local.trajectories; n++)
+				for (uint64_t k = 0; k <= m; k++)
+					TEAM_CHECK(x[i++] == team_value(d, first + n, k, 0), " ");
+		free(x);
+		sde_array_close(time);
+		sde_array_close(data);
+	}
+	if (!rank->rank)
+		team_check_path(PATH, &plan->all, plan->to, from_start, 0);
+	TEAM_CHECK(!sde_storage_close_error(storage, &error), "%s", error.text);
+}
+
+static void a_rank_sees_its_own_values_at_every_moment(void **state)
+{
+	struct plan plan = a_plan(2, 33);
+
+	(void)state;
+	plan.to = 3 * T + 2;
+	team_run(1, look_at_own_values, &plan);
+	plan.options.overwrite = 1;
+	plan.width = 8;
+	/* a rank that is ahead of the others is not looked at from outside */
+	team_run(1, look_at_own_values, &plan);
+}
+
+/* ------------------------------------------------------------------------
+ * Errors
+ */
+
+struct disagreement {
+	struct plan plan;
+	void (*spoil)(struct sde_ensemble *local, struct sde_zarr_options *options, const char **path);
+	int spoiler, code;
+	const char *sentence;
+};
+
+static void disagree(struct team_rank *rank)
+{
+	struct disagreement *d = rank->ctx;
+	struct sde_zarr_options options = d->plan.options;
+	struct sde_ensemble local = d->plan.all;
+	struct sde_error error = { 0 };
+	struct sde_storage *storage;
+	const char *path = PATH;
+	uint64_t first;
+	int ret;
+
+	slice(&d->plan, rank->rank, rank->accord.size, &first, &local.trajectories);
+	if (rank->rank == d->spoiler || d->spoiler < 0)
+		d->spoil(&local, &options, &path);
+	ret = sde__share_create(&storage, &rank->accord, path, &local, &options, &threads, &error);
+	TEAM_CHECK(ret == d->code && !storage, "%d: %s", ret, error.text);
+	TEAM_CHECK(strstr(error.text, d->sentence), "'%s' lacks '%s'", error.text, d->sentence);
+}
+
+#define SPOIL(name, code) \
+	static void name(struct sde_ensemble *local, struct sde_zarr_options *options, \
+			 const char **path) \
+	{ \
+		(void)local, (void)options, (void)path; \
+		code; \
+	}
+SPOIL(other_dimension, local->dimension = 3)
+SPOIL(other_dtype, local->dtype = SDE_FLOAT32)
+SPOIL(other_stride, options->stride = 7)
+SPOIL(other_path, *path = "other.zarr")
+SPOIL(no_path, *path = NULL)
+SPOIL(other_attributes, options->attributes = "{\"a\": 1}")
+SPOIL(bad_codec, options->codec = (enum sde_codec)77)
+SPOIL(format_2, options->zarr_format = 2)
+SPOIL(nothing, local->trajectories = 0)
+SPOIL(odd_width, local->trajectories -= 3)
+SPOIL(odd_inner, options->trajectories_per_chunk = 7)
+
+static void ranks_that_disagree_are_told_which(void **state)
+{
+	static const struct disagreement disagreements[] = {
+		{ .spoil = other_dimension, .spoiler = 2, .code = -EINVAL,
+		  .sentence = "rank 2 has another dimension than rank 0" },
+		{ .spoil = other_dtype, .spoiler = 1, .code = -EINVAL,
+		  .sentence = "rank 1 has another dtype than rank 0" },
+		{ .spoil = other_stride, .spoiler = 3, .code = -EINVAL,
+		  .sentence = "rank 3 has another stride than rank 0" },
+		{ .spoil = other_path, .spoiler = 1, .code = -EINVAL,
+		  .sentence = "rank 1 has another save_directory than rank 0" },
+		{ .spoil = no_path, .spoiler = 3, .code = -EINVAL,
+		  .sentence = "rank 3: no save_directory given" },
+		{ .spoil = other_attributes, .spoiler = 2, .code = -EINVAL,
+		  .sentence = "rank 2 has another text of attributes" },
+		{ .spoil = bad_codec, .spoiler = -1, .code = -EINVAL, .sentence = "codec has no value 77" },
+		{ .spoil = format_2, .spoiler = -1, .code = SDE_E_UNSUPPORTED,
+		  .sentence = "zarr_format 3, not 2" },
+		{ .spoil = nothing, .spoiler = -1, .code = -EINVAL,
+		  .sentence = "rank 0 has no trajectories" },
+		{ .spoil = odd_width, .spoiler = 1, .code = -EINVAL,
+		  .sentence = "the trajectories of rank 2 begin at 17" },
+		{ .spoil = odd_inner, .spoiler = -1, .code = -EINVAL,
+		  .sentence = "does not divide a column of 10" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(disagreements) / sizeof(*disagreements); i++) {
+		struct disagreement d = disagreements[i];
+
+		d.plan = a_plan(2, 40);
+		team_run(4, disagree, &d);
+		assert_int_equal(scratch_entries("."), 0);
+	}
+}
+
+static void resume_with(struct team_rank *rank)
+{
+	struct disagreement *d = rank->ctx;
+	struct sde_ensemble local = d->plan.all;
+	struct sde_error error = { 0 };
+	struct sde_storage *storage;
+	uint64_t first;
+	int ret;
+
+	slice(&d->plan, rank->rank, rank->accord.size, &first, &local.trajectories);
+	ret = sde__share_resume(&storage, &rank->accord, PATH, &local, &d->plan.options, &threads,
+				&error);
+	TEAM_CHECK(ret == d->code && !storage, "%d: %s", ret, error.text);
+	TEAM_CHECK(strstr(error.text, d->sentence), "'%s' lacks '%s'", error.text, d->sentence);
+}
+
+static void slices_that_are_no_columns_are_refused_on_resume(void **state)
+{
+	struct disagreement d = { .code = -EINVAL, .sentence = "no multiple of a column's 10" };
+	struct plan plan = a_plan(2, 40);
+
+	(void)state;
+	plan.to = 5;
+	run_and_die(4, &plan);
+	d.plan = plan;
+	team_run(3, resume_with, &d);
+	d.plan.all.trajectories = 50;
+	d.plan.width = 10;
+	d.code = SDE_E_MISMATCH;
+	d.sentence = "the ranks have 50 trajectories, but '" PATH "' has 40";
+	team_run(5, resume_with, &d);
+	d.plan.all = (struct sde_ensemble){ 3, 40, SDE_FLOAT64 };
+	d.sentence = "dimension 3";
+	team_run(4, resume_with, &d);
+	/* nothing was harmed */
+	team_check_path(PATH, &plan.all, 5, from_start, 1);
+}
+
+static void store_unequally(struct team_rank *rank)
+{
+	struct plan *plan = rank->ctx;
+	struct sde_ensemble local = plan->all;
+	struct sde_error error = { 0 };
+	struct sde_storage *storage;
+	uint64_t first;
+
+	slice(plan, rank->rank, rank->accord.size, &first, &local.trajectories);
+	TEAM_CHECK(!sde__share_create(&storage, &rank->accord, PATH, &local, &plan->options, &threads,
+				      &error), "%s", error.text);
+	for (uint64_t m = 0; m < 5; m++)
+		TEAM_CHECK(!team_store(storage, &local, first, m, 0), " ");
+	if (rank->rank == 2) {
+		TEAM_CHECK(!team_store(storage, &local, first, 5, 0), " ");
+		TEAM_CHECK(sde_storage_save(storage) == SDE_E_MISMATCH, " ");
+	} else {
+		TEAM_CHECK(sde_storage_save(storage) == SDE_E_MISMATCH, " ");
+		TEAM_CHECK(!team_store(storage, &local, first, 5, 0), " ");
+	}
+	TEAM_CHECK(strstr(twin_sentence(storage), "rank 2 has another number of snapshots"), "%s",
+		   twin_sentence(storage));
+	TEAM_CHECK(!sde_storage_save(storage), "%s", twin_sentence(storage));
+	/* as many, but not the same */
+	TEAM_CHECK(!team_store(storage, &local, first, rank->rank == 1 ? 7 : 6, 0), " ");
+	TEAM_CHECK(sde_storage_save(storage) == SDE_E_MISMATCH, " ");
+	TEAM_CHECK(strstr(twin_sentence(storage), "rank 1 has another time or iteration number"), "%s",
+		   twin_sentence(storage));
+	TEAM_CHECK(sde_storage_close(storage) == SDE_E_MISMATCH, " ");
+}
+
+static void ranks_that_stored_other_snapshots_cannot_save(void **state)
+{
+	struct plan plan = a_plan(1, 24);
+
+	(void)state;
+	team_run(3, store_unequally, &plan);
+}
+
+/* Each rank an io table of its own, one of which fails at its n-th call. */
+struct faulty {
+	struct plan plan;
+	struct fault_io *io;
+	int rank;
+	unsigned long at;
+	bool fired;
+	int ret[TEAM_MAX];
+};
+
+static void work_with_faults(struct team_rank *rank)
+{
+	struct faulty *f = rank->ctx;
+	struct fault_io *io = &f->io[rank->rank];
+	const struct sde__zarr_hooks hooks = { .io = &io->io, .synchronous = true };
+	struct sde_ensemble local = f->plan.all;
+	struct sde_error error = { 0 };
+	struct sde_storage *storage = NULL;
+	uint64_t first;
+	char name[16];
+	int ret, own = 0;
+
+	fault_io_init(io);
+	fault_io_arm(io, rank->rank == f->rank ? f->at : 0, ENOSPC, false);
+	slice(&f->plan, rank->rank, rank->accord.size, &first, &local.trajectories);
+	ret = sde__share_create(&storage, &rank->accord, PATH, &local, &f->plan.options, &hooks, &error);
+	for (uint64_t m = 0; !ret && m < f->plan.to; m++) {
+		int stored = team_store(storage, &local, first, m, 0);
+
+		if (stored)
+			own = stored;
+	}
+	if (!ret)
+		ret = sde_storage_close_error(storage, &error);
+	f->ret[rank->rank] = ret;
+	if (rank->rank == f->rank)
+		f->fired = io->fired;
+	/* who has not stored what the others have, did not hide it */
+	if (ret && !own && !strstr(error.text, "another number of snapshots")) {
+		snprintf(name, sizeof(name), "rank %d", f->rank);
+		TEAM_CHECK(!strncmp(error.text, name, strlen(name)), "call %lu: '%s'", f->at, error.text);
+	}
+	/* a table lives on the heap of the test: nothing is left open in it */
+	TEAM_CHECK(io->handles == 0 && io->maps == 0, "call %lu: %d open, %d mapped", f->at, io->handles,
+		   io->maps);
+}
+
+/* Every call of every rank fails once: all ranks get the same code, and none hangs. */
+static void an_error_of_one_rank_is_that_of_all(void **state)
+{
+	struct faulty f = { .io = calloc(3, sizeof(*f.io)) };
+	unsigned runs = 0, failures = 0;
+
+	(void)state;
+	for (f.rank = 0; f.rank < 3; f.rank++)
+		for (f.at = 1, f.fired = true; f.fired; f.at++, runs++) {
+			f.plan = a_plan(1, 24);
+			f.plan.to = 2 * T + 1;
+			f.plan.options.overwrite = 0;
+			team_run(3, work_with_faults, &f);
+			for (int r = 1; r < 3; r++)
+				assert_int_equal(f.ret[r], f.ret[0]);
+			failures += f.ret[0] != 0;
+			/* what could not be created has left nothing, what could not be
+			 * closed can be resumed */
+			if (scratch_exists(PATH)) {
+				f.plan.resume = f.plan.by_store = true;
+				team_run(2, work, &f.plan);
+				team_check_path(PATH, &f.plan.all, f.plan.to, from_start, 1);
+				assert_false(scratch_exists(PATH "/data/.ring"));
+			}
+			sde__io_remove_tree(&sde__io_posix, scratch_directory(), PATH);
+			assert_int_equal(scratch_entries("."), 0);
+		}
+	printf("# %u runs, %u of which failed\n", runs, failures);
+	assert_true(failures > 100);
+	free(f.io);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		SCRATCH_TEST(several_writers_make_one_array),
+		SCRATCH_TEST(a_rank_may_have_no_trajectories_or_several_columns),
+		SCRATCH_TEST(a_store_goes_on_with_any_number_of_ranks),
+		SCRATCH_TEST(the_longest_common_prefix_is_recovered),
+		SCRATCH_TEST(truncate_is_for_all),
+		SCRATCH_TEST(one_writer_goes_on_with_what_several_made),
+		SCRATCH_TEST(a_rank_sees_its_own_values_at_every_moment),
+		SCRATCH_TEST(ranks_that_disagree_are_told_which),
+		SCRATCH_TEST(slices_that_are_no_columns_are_refused_on_resume),
+		SCRATCH_TEST(ranks_that_stored_other_snapshots_cannot_save),
+		SCRATCH_TEST(an_error_of_one_rank_is_that_of_all),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
