@@ -1,0 +1,113 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# One store of all ranks, by the public functions: run.c.
+#
+# Environment: see tests/cli/tap. Speaks TAP.
+
+# shellcheck disable=SC2317	# the tests are called by name
+# shellcheck source=tests/mpi/tap
+. "${SRCDIR:-$(cd "$(dirname "$0")/../.." && pwd)}/tests/mpi/tap"
+
+run=tests/mpi/run
+
+# Created, resumed by another number of ranks, and again.
+made_by()
+{
+	for aligned in '' 1; do
+		if [ "$aligned" ]; then
+			export ALIGNED=1
+		fi
+		ranks "$1" $run create a.zarr 19 0
+		[ "$(run check a.zarr 0)" = 19 ]
+		[ ! -e a.zarr/data/.ring ]
+		ranks "$2" $run resume a.zarr 30 1
+		[ "$(run check a.zarr 0 19)" = 30 ]
+		rm -rf a.zarr
+	done
+}
+
+tour_with()
+{
+	ranks "$1" $run tour a.zarr
+	[ "$(run check a.zarr 0 9)" = 24 ]
+}
+
+# ---------------------------------------------------------------------------
+# The tests: every function from here on is one.
+
+one_rank_makes_a_store()
+{
+	made_by 1 2
+}
+
+two_ranks_make_one_store()
+{
+	made_by 2 1
+}
+
+three_ranks_make_one_store()
+{
+	made_by 3 7
+}
+
+four_ranks_make_one_store()
+{
+	made_by 4 3
+}
+
+seven_ranks_make_one_store()
+{
+	made_by 7 4
+}
+
+ranks_save_truncate_and_are_refused_together()
+{
+	tour_with 3
+}
+
+ranks_without_trajectories_take_part()
+{
+	ALIGNED=1 tour_with 7
+}
+
+one_rank_whose_disk_is_full_lets_no_other_wait()
+{
+	ranks 4 $run hang a.zarr >said
+	cat said
+	grep '^-27: rank 3: cannot write ' said
+	[ "$(run check a.zarr 0)" = 41 ]
+}
+
+one_process_goes_on_with_what_ranks_made()
+{
+	ranks 3 $run create a.zarr 19 0
+	sde-inspect --verify a.zarr
+	sde-export a.zarr a.npz
+	# the system's Python has Debian's numpy, another one that comes first may not
+	python=python3
+	$python -c 'import numpy' 2>/dev/null || python=/usr/bin/python3
+	$python -c 'import numpy
+x = numpy.load("a.npz")["data"]
+assert x.shape == (2, 61, 19)
+assert all(x[d, n, m] == 1000 * m + 1e9 * n + 0.25 * d
+           for d in range(2) for n in range(61) for m in range(19))'
+}
+
+# In directories of their own, two ranks see different ones under the same name.
+a_rank_that_cannot_see_the_store_is_named()
+{
+	mkdir one two
+	cat >each <<'END'
+#!/bin/sh
+cd "$1" && shift && exec "$@"
+END
+	chmod +x each
+	status 1 timeout 60 mpirun -n 1 ./each one "$BUILD/$run" create a.zarr 5 0 : \
+		-n 1 ./each two "$BUILD/$run" create a.zarr 5 0 >said 2>&1
+	cat said
+	grep "rank 1: cannot open '\\./\\.a\\.zarr.*': No such file or directory" said
+	[ -z "$(ls -A one two | grep zarr)" ]
+}
+
+run_the_tests
