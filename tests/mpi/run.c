@@ -7,7 +7,7 @@
  *		(D, N) = (2, 61) in chunks of 8, to TO snapshots. With ALIGNED in the
  *		environment in columns of multiples of 8. `slow`: with pauses, until it is
  *		killed; pid.<rank> has the rank's process and returned.<rank> what its
- *		stores have returned for
+ *		stores have returned for, all ones for a rank without trajectories
  *	run check PATH SINCE...
  *		no MPI: every value, by life i from snapshot SINCE[i] on; prints the number
  *	run tour PATH
@@ -138,7 +138,8 @@ static void run(struct sde_storage *storage, uint64_t first, uint64_t count, uin
 		CHECK(!store(storage, first, count, m, life), "%s", sentence(storage));
 		if (!slow)
 			continue;
-		note("returned", m + 1);
+		/* who has no trajectories has nothing that could be missing */
+		note("returned", count ? m + 1 : UINT64_MAX);
 		pause.tv_nsec = rand() % 1000 * 1000;
 		nanosleep(&pause, NULL);
 		if (m % 100 == 50)

@@ -94,6 +94,20 @@ assert all(x[d, n, m] == 1000 * m + 1e9 * n + 0.25 * d
            for d in range(2) for n in range(61) for m in range(19))'
 }
 
+the_example_makes_one_array_of_all_trajectories()
+{
+	ranks 3 examples/ensemble_mpi e.zarr >said
+	grep '^e.zarr: 101 snapshots of 100000 trajectories by 3 ranks$' said
+	sde-inspect --verify --json e.zarr >j
+	python3 -c 'import json
+assert json.load(open("j"))["shape"] == [1, 100000, 101]'
+	[ "$(ls e.zarr/data/c/0 | wc -l)" -eq 3 ]
+	[ "$(ls e.zarr/data/c/0/* | grep -c '^[012]$')" -eq 9 ]
+	# and over what was there
+	ranks 2 examples/ensemble_mpi e.zarr
+	[ "$(ls e.zarr/data/c/0 | wc -l)" -eq 2 ]
+}
+
 # In directories of their own, two ranks see different ones under the same name.
 a_rank_that_cannot_see_the_store_is_named()
 {
