@@ -158,6 +158,31 @@ static int foreign_entry(void *ctx, const char *name)
 		 !strcmp(name, "iteration") || !strcmp(name, "data"));
 }
 
+struct rings {
+	const struct sde__io *io;
+	int ring;
+};
+
+/* Of several ranks each has a lock in a directory of its own; the first may be gone. */
+static int locked_column(void *ctx, const char *name)
+{
+	const struct rings *rings = ctx;
+	const struct sde__io *io = rings->io;
+	int dir, fd, ret;
+
+	if (!*name || strspn(name, "0123456789") != strlen(name))
+		return 0;
+	dir = io->open_at(io->ctx, rings->ring, name, O_RDONLY | O_DIRECTORY);
+	if (dir < 0)
+		return 0;
+	fd = io->open_at(io->ctx, dir, "lock", O_RDONLY);
+	ret = fd < 0 ? 0 : io->is_locked(io->ctx, fd);
+	if (fd >= 0)
+		io->close(io->ctx, fd);
+	io->close(io->ctx, dir);
+	return ret;
+}
+
 /* The lock of a store that may be incomplete: 0 and *lock (-1: it has none), -EAGAIN. */
 static int take_lock(const struct sde__io *io, int root, int *lock)
 {
@@ -168,6 +193,8 @@ static int take_lock(const struct sde__io *io, int root, int *lock)
 
 	*lock = ring < 0 ? ring : io->open_at(io->ctx, ring, "lock", O_RDWR);
 	ret = *lock == -ENOENT ? 0 : *lock < 0 ? *lock : io->lock(io->ctx, *lock);
+	if (!ret && ring >= 0 && io->list(io->ctx, ring, locked_column, &(struct rings){ io, ring }))
+		ret = -EAGAIN;
 	if (*lock >= 0 && ret)
 		io->close(io->ctx, *lock);
 	if (*lock < 0 || ret)

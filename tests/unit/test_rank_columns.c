@@ -12,12 +12,14 @@
 #include "twin.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -502,6 +504,32 @@ static void repair_touches_nothing_of_several_ranks(void **state)
 	assert_false(scratch_exists(PATH "/data/.ring"));
 }
 
+/* A store that is being made, of which the rank that leads died alone. */
+static void what_a_live_rank_is_making_is_left_alone(void **state)
+{
+	static const char *const files[] = {
+		".run.zarr.0123456789ab.new", ".run.zarr.0123456789ab.new/data",
+		".run.zarr.0123456789ab.new/data/.ring", ".run.zarr.0123456789ab.new/data/.ring/1",
+	};
+	struct sde_repair_options options = SDE_REPAIR_OPTIONS_INIT;
+	const struct sde__io *io = &sde__io_posix;
+	struct sde_error error = { 0 };
+	int fd;
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(mkdir(files[i], 0777), 0);
+	scratch_write(".run.zarr.0123456789ab.new/data/.ring/1/lock", "", 0);
+	fd = io->open_at(io->ctx, -1, ".run.zarr.0123456789ab.new/data/.ring/1/lock", O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(io->lock(io->ctx, fd), 0);
+	assert_int_equal(sde__zarr_repair(PATH, &options, io, &error), -ENOENT);
+	assert_true(scratch_exists(files[3]));
+	io->close(io->ctx, fd);
+	assert_int_equal(sde__zarr_repair(PATH, &options, io, NULL), 0);
+	assert_false(scratch_exists(files[0]));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -513,6 +541,7 @@ int main(void)
 		SCRATCH_TEST(times_are_there_while_any_column_has_them),
 		SCRATCH_TEST(verification_goes_from_nothing_to_all),
 		SCRATCH_TEST(repair_touches_nothing_of_several_ranks),
+		SCRATCH_TEST(what_a_live_rank_is_making_is_left_alone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
