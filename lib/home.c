@@ -202,6 +202,28 @@ int sde__home_column(struct sde__home *own, const struct sde__home *home, uint64
 	return ret ? ret : sde__home_enter_ring(own, error);
 }
 
+static int count_number(void *ctx, const char *name)
+{
+	uint64_t *count = ctx;
+
+	*count += *name && strspn(name, "0123456789") == strlen(name);
+	return 0;
+}
+
+int sde__home_check_columns(const struct sde__home *home, uint64_t count, struct sde_error *error)
+{
+	uint64_t there = 0;
+	const int ret = home->columns < 0 ? 0 :
+			home->io->list(home->io->ctx, home->columns, count_number, &there);
+
+	if (ret)
+		return sde__fail_why(error, ret, "cannot list '%s/data/c/0'", home->path);
+	if (home->columns < 0 || there >= count)
+		return 0;
+	return sde__fail(error, SDE_E_CORRUPT, "'%s' has %" PRIu64 " columns, but directories of %"
+			 PRIu64, home->path, count, there);
+}
+
 /* Format 2: the chunks lie in the arrays' own directories. */
 static int enter_v2(struct sde__home *home, bool make, struct sde_error *error)
 {

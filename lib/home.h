@@ -123,6 +123,9 @@ int sde__home_column(struct sde__home *own, const struct sde__home *home, uint64
 		     bool alone, struct sde_error *error);
 int sde__home_make_column(const struct sde__home *home, uint64_t column, struct sde_error *error);
 
+/* Are there as many as the metadata say, before anything is allocated by that? */
+int sde__home_check_columns(const struct sde__home *home, uint64_t count, struct sde_error *error);
+
 /* Closes everything, gives up the lock; removes nothing. */
 void sde__home_close(struct sde__home *home);
 

@@ -447,6 +447,9 @@ static int open_old(struct beginning *b, struct sde_error *error)
 		ret = sde__zarr_config_adopt(&s->config, &metadata, b->path, error);
 	sde__metadata_clear(&metadata);
 	if (!ret)
+		ret = sde__home_check_columns(&s->home, sde__column_count(&s->config.metadata.geometry),
+					      error);
+	if (!ret)
 		sde__metadata_run(&s->config.metadata, s->config.run);
 	if (!ret && leads(b) && s->config.sync == SDE_SYNC_NONE)
 		ret = sde__unsynced_mark(&s->home, error);

@@ -465,6 +465,24 @@ static void verification_goes_from_nothing_to_all(void **state)
 	sde_storage_close(storage);
 }
 
+/* Before anything is allocated by what the metadata say. */
+static void a_store_that_lacks_a_column_is_refused(void **state)
+{
+	struct sde_error error = { 0 };
+	struct sde_storage *storage;
+
+	(void)state;
+	make_closed();
+	assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(), PATH "/data/c/0/2"), 0);
+	twin_assert_is(sde__zarr_resume(&storage, PATH, NULL, &hooks, &error), SDE_E_CORRUPT, error.text);
+	twin_assert_sentence(error.text, "3 columns, but directories of 2", PATH);
+	assert_null(storage);
+	sde__error_clear(&error);
+	twin_assert_is(sde__zarr_open(&storage, PATH, NULL, &hooks, &error), SDE_E_CORRUPT, error.text);
+	twin_assert_sentence(error.text, "'2'", PATH);
+	assert_false(scratch_exists(PATH "/data/.ring"));
+}
+
 /* ------------------------------------------------------------------------
  * Repair
  */
@@ -539,6 +557,7 @@ int main(void)
 		SCRATCH_TEST(a_lost_chunk_of_one_rank_costs_its_trajectories),
 		SCRATCH_TEST(a_damaged_inner_chunk_is_named_by_the_trajectories_of_the_store),
 		SCRATCH_TEST(times_are_there_while_any_column_has_them),
+		SCRATCH_TEST(a_store_that_lacks_a_column_is_refused),
 		SCRATCH_TEST(verification_goes_from_nothing_to_all),
 		SCRATCH_TEST(repair_touches_nothing_of_several_ranks),
 		SCRATCH_TEST(what_a_live_rank_is_making_is_left_alone),
