@@ -341,6 +341,18 @@ static int share_iterations(void *self, struct sde_array **iteration, struct sde
 	return ret;
 }
 
+static int share_arrays(void *self, struct sde_array **time, struct sde_array **data,
+			struct sde_array **iteration, struct sde_error *error)
+{
+	struct sde__reader *reader;
+	int ret = newest_reader(self, &reader, error);
+
+	if (!ret)
+		ret = sde__zarr_view_arrays(reader, time, data, iteration, error);
+	sde__reader_unref(reader);
+	return ret;
+}
+
 static int share_last(void *self, void *data, int *is_exact, struct sde_error *error)
 {
 	struct sde__share *share = self;
@@ -453,6 +465,7 @@ static const struct sde_backend backend = {
 	.sync = share_sync,
 	.truncate = share_truncate,
 	.iterations = share_iterations,
+	.arrays = share_arrays,
 	.info = share_info,
 	.verify = share_verify,
 	.attributes = share_attributes,

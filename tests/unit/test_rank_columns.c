@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -465,6 +466,156 @@ static void verification_goes_from_nothing_to_all(void **state)
 	sde_storage_close(storage);
 }
 
+/* ------------------------------------------------------------------------
+ * All ways to read
+ */
+
+/* What is lost; nothing if snapshots are 0:0. */
+struct lost {
+	uint64_t snapshots[2], trajectories[2];
+};
+
+static void judge(const struct lost *lost, double x, uint64_t d, uint64_t n, uint64_t m)
+{
+	if (m >= lost->snapshots[0] && m < lost->snapshots[1] && n >= lost->trajectories[0] &&
+	    n < lost->trajectories[1])
+		assert_true(isnan(x));
+	else
+		assert_true(x == team_value(d, n, m, 0));
+}
+
+struct walk {
+	const struct lost *lost;
+	pthread_mutex_t lock;
+	uint64_t numbers;
+};
+
+static int look(void *ctx, const struct sde_block *block)
+{
+	struct walk *walk = ctx;
+
+	pthread_mutex_lock(&walk->lock);
+	for (uint64_t d = 0; d < block->count[0]; d++)
+		for (uint64_t n = 0; n < block->count[1]; n++)
+			for (uint64_t m = 0; m < block->count[2]; m++, walk->numbers++) {
+				const int64_t at = (int64_t)d * block->strides[0] +
+						   (int64_t)n * block->strides[1] +
+						   (int64_t)m * block->strides[2];
+
+				judge(walk->lost, *(const double *)(const void *)
+				      ((const char *)block->data + at), block->start[0] + d,
+				      block->start[1] + n, block->start[2] + m);
+			}
+	pthread_mutex_unlock(&walk->lock);
+	return 0;
+}
+
+static void check_walks(struct sde_array *data, const struct lost *lost, uint64_t snapshots)
+{
+	for (unsigned threads = 0; threads < 4; threads += 3)
+		for (int whole = 0; whole < 2; whole++) {
+			struct sde_walk_options options = SDE_WALK_OPTIONS_INIT;
+			struct walk walk = { .lost = lost, .lock = PTHREAD_MUTEX_INITIALIZER };
+
+			options.threads = threads;
+			options.whole_snapshots = whole;
+			assert_int_equal(sde_array_walk(data, &options, look, &walk), 0);
+			assert_int_equal(walk.numbers, D * N * snapshots);
+		}
+}
+
+static void check_map(struct sde_array *data, const struct lost *lost, uint64_t snapshots,
+		      enum sde_paging paging)
+{
+	struct sde_map_options options = SDE_MAP_OPTIONS_INIT;
+	const void *base;
+	int64_t strides[3];
+
+	options.paging = paging;
+	assert_int_equal(sde_array_map_with(data, &options, &base, strides), 0);
+	for (uint64_t m = 0; m < snapshots; m++)
+		for (uint64_t n = 0; n < N; n++)
+			judge(lost, *(const double *)(const void *)((const char *)base + strides[0] +
+			      (int64_t)n * strides[1] + (int64_t)m * strides[2]), 1, n, m);
+}
+
+static void check_read(struct sde_array *data, const struct lost *lost, uint64_t snapshots)
+{
+	double *x = malloc(D * N * snapshots * sizeof(*x)), *p = x;
+
+	assert_int_equal(sde_array_read(data, NULL, NULL, NULL, x, D * N * snapshots * sizeof(*x)), 0);
+	for (uint64_t d = 0; d < D; d++)
+		for (uint64_t n = 0; n < N; n++)
+			for (uint64_t m = 0; m < snapshots; m++)
+				judge(lost, *p++, d, n, m);
+	free(x);
+}
+
+/* With threads, with a cache, block by block, through a pointer. */
+static void check_all_ways(const struct lost *lost, uint64_t snapshots)
+{
+	for (int way = 0; way < 4; way++) {
+		struct sde_open_options options = SDE_OPEN_OPTIONS_INIT;
+		struct sde_array *time, *data, *iteration;
+		struct sde_error error = { 0 };
+		struct sde_storage *storage;
+
+		options.threads = way & 1 ? 3 : 0;
+		options.cache_bytes = way & 2 ? 4096 : 0;
+		options.on_hole = SDE_HOLE_NAN;
+		twin_assert_ok(sde__zarr_open(&storage, PATH, &options, &hooks, &error), error.text);
+		twin_assert_ok(sde_storage_arrays(storage, &time, &data, &iteration),
+			       twin_sentence(storage));
+		assert_int_equal(sde_array_shape(data)[2], snapshots);
+		check_read(data, lost, snapshots);
+		check_walks(data, lost, snapshots);
+		check_map(data, lost, snapshots, way & 1 ? SDE_PAGING_SIGNAL : SDE_PAGING_DEFAULT);
+		assert_int_equal(sde_array_holes(data, NULL, NULL), lost->snapshots[1] != 0);
+		sde_array_close(time);
+		sde_array_close(data);
+		sde_array_close(iteration);
+		sde_storage_close(storage);
+	}
+}
+
+static void all_ways_to_read_see_the_same(void **state)
+{
+	const struct lost nothing = { 0 };
+	const struct lost chunk = { { T, 2 * T }, { W, 2 * W } };
+	struct life life = { .to = { 10, 10, 11 } };
+
+	(void)state;
+	make_closed();
+	check_all_ways(&nothing, 3 * T + 1);
+	assert_int_equal(unlink(PATH "/data/c/0/1/1"), 0);
+	check_all_ways(&chunk, 3 * T + 1);
+	/* the newest are in rings */
+	live_and_die(COLUMNS, &life);
+	check_all_ways(&nothing, 10);
+}
+
+/* A reader that looks again sees what all ranks have stored since. */
+static void refresh_sees_what_ranks_have_stored_since(void **state)
+{
+	struct life life = { .to = { 5, 6, 5 } };
+	struct sde_storage *storage;
+	struct sde_array *data;
+
+	(void)state;
+	live_and_die(COLUMNS, &life);
+	storage = open_store(SDE_HOLE_DEFAULT);
+	life = (struct life){ .to = { 9, 9, 9 }, .resume = true };
+	team_run(2, live, &life);
+	twin_assert_ok(sde_storage_refresh(storage), twin_sentence(storage));
+	twin_assert_ok(sde_storage_values(storage, NULL, &data), twin_sentence(storage));
+	assert_int_equal(sde_array_shape(data)[2], 9);
+	sde_array_close(data);
+	life = (struct life){ .to = { 4, 4, 4 } };
+	team_run(COLUMNS, live, &life);
+	assert_int_equal(sde_storage_refresh(storage), SDE_E_STALE);
+	sde_storage_close(storage);
+}
+
 /* Before anything is allocated by what the metadata say. */
 static void a_store_that_lacks_a_column_is_refused(void **state)
 {
@@ -557,6 +708,8 @@ int main(void)
 		SCRATCH_TEST(a_lost_chunk_of_one_rank_costs_its_trajectories),
 		SCRATCH_TEST(a_damaged_inner_chunk_is_named_by_the_trajectories_of_the_store),
 		SCRATCH_TEST(times_are_there_while_any_column_has_them),
+		SCRATCH_TEST(all_ways_to_read_see_the_same),
+		SCRATCH_TEST(refresh_sees_what_ranks_have_stored_since),
 		SCRATCH_TEST(a_store_that_lacks_a_column_is_refused),
 		SCRATCH_TEST(verification_goes_from_nothing_to_all),
 		SCRATCH_TEST(repair_touches_nothing_of_several_ranks),
