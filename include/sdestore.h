@@ -709,6 +709,28 @@ struct sde_storage_info {
 int sde_storage_info(const struct sde_storage *storage, struct sde_storage_info *info);
 
 /*
+ * A Zarr store of several ranks (sdestore/mpi.h) lies in columns: each has its
+ * trajectories a:b, written by one rank, and may have come further than all have,
+ * which is what the store has. More fields may follow in later versions.
+ */
+struct sde_column_info {
+	size_t size;			/* sizeof(struct sde_column_info), the library's */
+	uint64_t trajectories[2];
+	enum sde_storage_state_of state;
+	uint64_t committed;		/* snapshots: stored */
+	uint64_t sealed;		/* in complete chunk files */
+};
+typedef void sde_column_function(void *ctx, const struct sde_column_info *column);
+
+/*
+ * Call `function` (may be NULL) for each column of a store opened read-only, in order,
+ * as they were when it was opened or refreshed last. Returns how many there are: 0 of
+ * any other storage. -EINVAL. Any thread.
+ */
+int sde_storage_columns(const struct sde_storage *storage, sde_column_function *function,
+			void *ctx);
+
+/*
  * The user's attributes, as JSON text ("{}" if none), and the time array's
  * units ("" if none). Valid until the storage is closed; never NULL.
  */

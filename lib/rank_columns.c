@@ -78,8 +78,11 @@ static void combine(struct sde__reader *reader)
 			reader->unsynced = own->unsynced;
 	}
 	reader->ringed = reader->filed;
-	for (uint64_t i = 0; i < reader->columns; i++)
+	for (uint64_t i = 0; i < reader->columns; i++) {
+		reader->column[i]->reached = reader->column[i]->snapshots;
+		reader->column[i]->reached_filed = reader->column[i]->filed;
 		sde__reader_limit(reader->column[i], reader->snapshots);
+	}
 }
 
 /* Room for as many columns as were found to be there, and one more. */

@@ -68,6 +68,8 @@ struct sde__reader {
 	 * so are they */
 	char *root;
 	size_t root_size;
+	/* of a column: snapshots and filed before it was limited to what all have */
+	uint64_t reached, reached_filed;
 	bool cut;		/* its last chunk file has more than `snapshots` */
 	struct sde__reader **column;	/* [columns], owned; NULL: it is one itself */
 	uint64_t columns;

@@ -509,6 +509,14 @@ int sde_storage_arrays(struct sde_storage *storage, struct sde_array **time,
 	return keep(storage, ret, &error);
 }
 
+int sde_storage_columns(const struct sde_storage *storage, sde_column_function *function,
+			void *ctx)
+{
+	if (!storage)
+		return -EINVAL;
+	return storage->backend.columns ? storage->backend.columns(storage->self, function, ctx) : 0;
+}
+
 int sde_storage_refresh(struct sde_storage *storage)
 {
 	struct sde_error error = { 0 };

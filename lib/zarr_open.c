@@ -13,6 +13,7 @@
 #include "storage.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -294,6 +295,28 @@ static int open_refresh(void *self, struct sde_error *error)
 	return ret;
 }
 
+static int open_columns(void *self, sde_column_function *function, void *ctx)
+{
+	struct sde__reader *reader = current(self);
+	const struct sde__geometry *g = &reader->metadata.geometry;
+	const int count = reader->columns > INT_MAX ? INT_MAX : (int)reader->columns;
+	uint64_t first = 0;
+
+	for (int i = 0; function && i < count; i++) {
+		const struct sde__reader *own = reader->column[i];
+		struct sde_column_info column = { .size = sizeof(column), .state = own->state };
+
+		column.trajectories[0] = first;
+		first += own->metadata.geometry.trajectories;
+		column.trajectories[1] = first;
+		column.committed = own->reached;
+		column.sealed = own->reached_filed / g->chunk_size * g->chunk_size;
+		function(ctx, &column);
+	}
+	sde__reader_unref(reader);
+	return count;
+}
+
 static const char *open_attributes(void *self)
 {
 	const struct opened *opened = self;
@@ -344,6 +367,7 @@ static const struct sde_backend open_backend = {
 	.last = open_last,
 	.arrays = open_arrays,
 	.refresh = open_refresh,
+	.columns = open_columns,
 	.close = open_close,
 };
 

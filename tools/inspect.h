@@ -54,6 +54,13 @@ struct inspect_repair {
 	bool out_of_memory;
 };
 
+/* The columns of a store of several ranks. */
+struct inspect_columns {
+	struct sde_column_info *column;
+	size_t count;
+	uint64_t furthest;		/* the most that one has committed */
+};
+
 struct inspect_report {
 	const char *path;
 	struct sde_storage_info info;
@@ -62,6 +69,7 @@ struct inspect_report {
 	const struct inspect_verify *verify;	/* NULL: not asked for */
 	/* with keepbits, what is known of the last snapshot, "" if that is not known */
 	const char *last;
+	struct inspect_columns columns;
 };
 
 /* Decode everything, with a progress bar; the caller clears `verify`. */

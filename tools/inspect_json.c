@@ -22,6 +22,9 @@
  *	segments		chunks the ring holds; 0: there is no ring
  *	ring_io			"mapped" | "written" | null: there is no ring
  *	snapshots		{committed, synced, sealed, published, ignored}
+ *	columns			only of a store of several ranks: [{trajectories: [a, b],
+ *				state, committed, sealed, lag}]; lag: snapshots that the
+ *				furthest has committed, and this has not
  *	time			{first, last: number | null, units: string | null}
  *	iteration		{first, last: integer | null}
  *	bytes			{raw, stored, ratio: number | null}; of what is
@@ -52,6 +55,28 @@ static void put_snapshots(struct emitter *e, const struct sde_storage_info *info
 	emit_unsigned(e, "sealed", info->sealed);
 	emit_unsigned(e, "published", info->published);
 	emit_unsigned(e, "ignored", info->ignored);
+	emit_end(e);
+}
+
+static void put_columns(struct emitter *e, const struct inspect_columns *columns)
+{
+	if (!columns->count)
+		return;
+	emit_array(e, "columns");
+	for (size_t i = 0; i < columns->count; i++) {
+		const struct sde_column_info *column = &columns->column[i];
+
+		emit_object(e, NULL);
+		emit_array(e, "trajectories");
+		emit_unsigned(e, NULL, column->trajectories[0]);
+		emit_unsigned(e, NULL, column->trajectories[1]);
+		emit_end(e);
+		emit_string(e, "state", inspect_state(column->state));
+		emit_unsigned(e, "committed", column->committed);
+		emit_unsigned(e, "sealed", column->sealed);
+		emit_unsigned(e, "lag", columns->furthest - column->committed);
+		emit_end(e);
+	}
 	emit_end(e);
 }
 
@@ -209,6 +234,7 @@ void inspect_json(FILE *out, const struct inspect_report *report)
 	else
 		emit_null(&e, "ring_io");
 	put_snapshots(&e, info);
+	put_columns(&e, &report->columns);
 	put_ranges(&e, report);
 	put_bytes(&e, info);
 	emit_json(&e, "attributes", report->attributes);

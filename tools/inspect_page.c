@@ -87,6 +87,19 @@ static void put_snapshots(FILE *out, const struct sde_storage_info *info)
 		     info->ignored);
 }
 
+/* Each has a line: there are as many as ranks. */
+static void put_columns(FILE *out, const struct inspect_columns *columns)
+{
+	for (size_t i = 0; i < columns->count; i++) {
+		const struct sde_column_info *column = &columns->column[i];
+
+		line(out, i ? "" : "columns", "%" PRIu64 ":%" PRIu64 ", %s: %" PRIu64 " committed, %"
+		     PRIu64 " sealed, %" PRIu64 " behind", column->trajectories[0],
+		     column->trajectories[1], inspect_state(column->state), column->committed,
+		     column->sealed, columns->furthest - column->committed);
+	}
+}
+
 static void put_ranges(FILE *out, const struct inspect_report *report)
 {
 	const struct sde_storage_info *info = &report->info;
@@ -208,17 +221,23 @@ static void put_hint(FILE *out, const struct inspect_report *report)
 		restorable |= report->verify->lost.range[i].restorable;
 	}
 	if (lost & SDE_PART_DATA)
-		fputs("hint: what is left can be read with on_hole = SDE_HOLE_NAN (sde-export "
+		fputs(report->columns.count ?
+		      "hint: what is left can be read with on_hole = SDE_HOLE_NAN (sde-export "
+		      "--on-hole nan)\n" :
+		      "hint: what is left can be read with on_hole = SDE_HOLE_NAN (sde-export "
 		      "--on-hole nan), or\n      kept up to the first loss with --repair "
 		      "--truncate\n", out);
-	if (restorable)
+	if (restorable && !report->columns.count)
 		fputs("hint: what is restorable is restored by --repair\n", out);
 	if (info->ignored) {
 		fputs("hint: the ring was copied and may be torn; --trust-ring shows what it "
 		      "holds. If it was\n      copied whole after the run had ended, "
 		      "sde_zarr_storage_resume() takes it with ring = SDE_RING_TRUST\n", out);
 	} else if (info->state == SDE_STATE_CRASHED) {
-		fputs("hint: its writer died; sde_zarr_storage_resume() recovers the store and "
+		fputs(report->columns.count ?
+		      "hint: a rank that wrote it died; sde_mpi_zarr_storage_resume() recovers the "
+		      "store and\n      goes on, as does sde_zarr_storage_resume() for all of it\n" :
+		      "hint: its writer died; sde_zarr_storage_resume() recovers the store and "
 		      "goes on,\n      --repair recovers and closes it\n", out);
 		if (info->committed > info->published)
 			fprintf(out, "      (until then Zarr readers miss the last %" PRIu64
@@ -237,6 +256,7 @@ void inspect_page(FILE *out, const struct inspect_report *report)
 	fprintf(out, ", %s\n", inspect_state(info->state));
 	put_data(out, info);
 	put_snapshots(out, info);
+	put_columns(out, &report->columns);
 	put_ranges(out, report);
 	if (info->zarr_format)
 		put_chunks(out, report);

@@ -69,7 +69,8 @@ static const char *const help[] = {
 	"zarr_format, state, run, epoch, shape, dtype, stride, chunk_size,\n"
 	"trajectories_per_chunk, chunk_files, codec, checksum, keepbits,\n"
 	"state_capacity, segments, ring_io, snapshots {committed, synced, sealed,\n"
-	"published, ignored}, time {first, last, units}, iteration {first, last},\n"
+	"published, ignored}, of a store of several ranks columns [{trajectories, state,\n"
+	"committed, sealed, lag}], time {first, last, units}, iteration {first, last},\n"
 	"bytes {raw, stored, ratio}, attributes, and with --verify also verify {ok, code,\n"
 	"snapshots, damage [{first, count, code, text}], text, lost [{lost, restorable,\n"
 	"cause, code, trajectories, pieces, snapshots, dimensions, file, text}],\n"
@@ -145,6 +146,27 @@ static const char *about_last(struct sde_storage *storage, const struct sde_stor
 		       ", the last snapshot known rounded only";
 }
 
+static void take_column(void *ctx, const struct sde_column_info *column)
+{
+	struct inspect_columns *columns = ctx;
+
+	columns->column[columns->count++] = *column;
+	if (column->committed > columns->furthest)
+		columns->furthest = column->committed;
+}
+
+/* Without memory for them there is nothing to tell. */
+static void look_at_columns(struct inspect_columns *columns, struct sde_storage *storage)
+{
+	const int count = sde_storage_columns(storage, NULL, NULL);
+
+	if (count <= 0)
+		return;
+	columns->column = malloc((size_t)count * sizeof(*columns->column));
+	if (columns->column)
+		sde_storage_columns(storage, take_column, columns);
+}
+
 static enum status_exit report_on(const struct command *command, struct sde_storage *storage)
 {
 	struct inspect_report report = { .path = command->path,
@@ -161,6 +183,7 @@ static enum status_exit report_on(const struct command *command, struct sde_stor
 	report.attributes = sde_storage_attributes(storage);
 	report.time_units = sde_storage_time_units(storage);
 	report.last = about_last(storage, &report.info);
+	look_at_columns(&report.columns, storage);
 	if (report.info.state == SDE_STATE_CRASHED)
 		status = STATUS_INCOMPLETE;
 	if (command->verify) {
@@ -173,6 +196,7 @@ static enum status_exit report_on(const struct command *command, struct sde_stor
 	else
 		inspect_page(stdout, &report);
 	inspect_verify_clear(&verify);
+	free(report.columns.column);
 	return status;
 }
 

@@ -26,6 +26,7 @@ extern "C" {
  *   arrays		without it values and iterations are called, again until
  *			their M is the same;
  *   close		without it there is nothing to free;
+ *   columns		without it there are none;
  *   info		without it only what the base knows is filled in;
  *   attributes		without it "{}" and "";
  *   last		without it the base reads it from values' data, in the
@@ -67,9 +68,11 @@ struct sde_backend {
 	int (*arrays)(void *self, struct sde_array **time, struct sde_array **data,
 		      struct sde_array **iteration, struct sde_error *error);
 	int (*refresh)(void *self, struct sde_error *error);
+	/* how many; function may be NULL */
+	int (*columns)(void *self, sde_column_function *function, void *ctx);
 };
 #define SDE_BACKEND_INIT \
-	{ sizeof(struct sde_backend), NULL, NULL, NULL, NULL, NULL, NULL, \
+	{ sizeof(struct sde_backend), NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
 	  NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL }
 
 /* What the base does for a backend. SDE_DERIVE_OPTIONS_INIT; zero = default. */

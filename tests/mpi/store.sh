@@ -94,6 +94,41 @@ assert all(x[d, n, m] == 1000 * m + 1e9 * n + 0.25 * d
            for d in range(2) for n in range(61) for m in range(19))'
 }
 
+# A run that goes on, and what is left of it when a rank is killed.
+sde_inspect_shows_each_column()
+{
+	mpirun -n 3 "$BUILD/$run" create a.zarr 1000000000 0 slow >/dev/null 2>&1 &
+	writer=$!
+	for _ in $(seq 300); do
+		[ ! -s returned.0 ] || [ ! -s returned.1 ] || [ ! -s returned.2 ] || break
+		sleep 0.1
+	done
+	sleep 0.5
+	sde-inspect a.zarr >page
+	cat page
+	[ "$(grep -c ', running: [0-9]* committed, [0-9]* sealed, [0-9]* behind$' page)" -eq 4 ]
+	grep '^  columns     0:20, running: ' page
+	grep '^              60:61, running: ' page
+	python3 -c 'import os, signal, struct
+os.kill(struct.unpack("<Q", open("pid.1", "rb").read(8))[0], signal.SIGKILL)'
+	wait "$writer" || :
+	writer=
+	status 4 sde-inspect --json a.zarr >j
+	python3 -c 'import json
+j = json.load(open("j"))
+columns = j["columns"]
+assert [c["trajectories"] for c in columns] == [[0, 20], [20, 40], [40, 60], [60, 61]]
+assert all(c["state"] == "crashed" for c in columns)
+assert min(c["committed"] for c in columns) == j["snapshots"]["committed"] > 0
+assert min(c["lag"] for c in columns) == 0
+assert all(c["sealed"] <= c["committed"] and c["sealed"] % 8 == 0 for c in columns)'
+	status 2 sde-inspect --repair a.zarr 2>said
+	grep 'was written by several ranks, which repair cannot do yet' said
+	ranks 2 $run resume a.zarr 0 1
+	sde-inspect --verify a.zarr >page
+	[ "$(grep -c ', closed: [0-9]* committed, [0-9]* sealed, 0 behind$' page)" -eq 4 ]
+}
+
 the_example_makes_one_array_of_all_trajectories()
 {
 	ranks 3 examples/ensemble_mpi e.zarr >said

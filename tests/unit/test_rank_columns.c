@@ -594,6 +594,53 @@ static void all_ways_to_read_see_the_same(void **state)
 	check_all_ways(&nothing, 10);
 }
 
+struct columns {
+	int count;
+	struct sde_column_info column[COLUMNS];
+};
+
+static void take_column(void *ctx, const struct sde_column_info *column)
+{
+	struct columns *columns = ctx;
+
+	assert_true(columns->count < COLUMNS);
+	columns->column[columns->count++] = *column;
+}
+
+static void columns_tell_how_far_each_has_come(void **state)
+{
+	static const uint64_t edges[] = { 0, W, 2 * W, N };
+	struct life life = { .to = { 5, 9, 7 } };
+	struct sde_storage *storage;
+
+	(void)state;
+	assert_int_equal(sde_storage_columns(NULL, take_column, NULL), -EINVAL);
+	for (int closed = 0; closed < 2; closed++) {
+		struct columns columns = { 0 };
+
+		if (closed) {
+			life = (struct life){ .to = { 5, 5, 5 } };
+			team_run(COLUMNS, live, &life);
+		} else {
+			live_and_die(COLUMNS, &life);
+		}
+		storage = open_store(SDE_HOLE_DEFAULT);
+		assert_int_equal(sde_storage_columns(storage, NULL, NULL), COLUMNS);
+		assert_int_equal(sde_storage_columns(storage, take_column, &columns), COLUMNS);
+		assert_int_equal(columns.count, COLUMNS);
+		for (int c = 0; c < COLUMNS; c++) {
+			const struct sde_column_info *column = &columns.column[c];
+
+			assert_int_equal(column->trajectories[0], edges[c]);
+			assert_int_equal(column->trajectories[1], edges[c + 1]);
+			assert_int_equal(column->committed, life.to[c]);
+			assert_true(column->sealed % T == 0 && column->sealed <= column->committed);
+			assert_int_equal(column->state, closed ? SDE_STATE_CLOSED : SDE_STATE_CRASHED);
+		}
+		sde_storage_close(storage);
+	}
+}
+
 /* A reader that looks again sees what all ranks have stored since. */
 static void refresh_sees_what_ranks_have_stored_since(void **state)
 {
@@ -709,6 +756,7 @@ int main(void)
 		SCRATCH_TEST(a_damaged_inner_chunk_is_named_by_the_trajectories_of_the_store),
 		SCRATCH_TEST(times_are_there_while_any_column_has_them),
 		SCRATCH_TEST(all_ways_to_read_see_the_same),
+		SCRATCH_TEST(columns_tell_how_far_each_has_come),
 		SCRATCH_TEST(refresh_sees_what_ranks_have_stored_since),
 		SCRATCH_TEST(a_store_that_lacks_a_column_is_refused),
 		SCRATCH_TEST(verification_goes_from_nothing_to_all),
