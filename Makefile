@@ -41,6 +41,7 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
 PKG_CONFIG ?= pkg-config##	finds the libraries; plain -l flags without it
 BUILD = build##	where everything that is built goes
 MPI = auto##	libsdestore-mpi: yes, no, or if there is MPI
+MPICC = mpicc##	Open MPI's compiler wrapper, which knows its flags
 SANITIZE =##	for -fsanitize=: address,undefined or thread
 TESTS =##	tests to check: unit/test_codec 'cli/*'; default all
 VARIANTS = plain asan tsan##	builds to check
@@ -75,11 +76,11 @@ ZLIB_LIBS = $(call module_libs,ZLIB_LIBS,zlib,-lz)
 ISAL_CFLAGS = $(call lazily,ISAL_CFLAGS,$(PKG_CONFIG) --exists libisal 2>/dev/null && \
 	echo -DSDE_HAVE_ISAL && $(PKG_CONFIG) --cflags libisal)
 ISAL_LIBS = $(call module_libs,ISAL_LIBS,libisal,)
-# What Open MPI's compiler wrapper says, or else its pkg-config file
-MPI_CFLAGS = $(call lazily,MPI_CFLAGS,mpicc --showme:compile 2>/dev/null || \
-	$(PKG_CONFIG) --cflags ompi-c 2>/dev/null)
-MPI_LIBS = $(call lazily,MPI_LIBS,mpicc --showme:link 2>/dev/null || \
-	$(PKG_CONFIG) --libs ompi-c 2>/dev/null)
+# What Open MPI's compiler wrapper says, or else, of the usual one, its pkg-config file
+ask_mpi = $(MPICC) --showme:$1 2>/dev/null || \
+	{ [ '$(MPICC)' = mpicc ] && $(PKG_CONFIG) --$2 ompi-c 2>/dev/null; }
+MPI_CFLAGS = $(call lazily,MPI_CFLAGS,$(call ask_mpi,compile,cflags))
+MPI_LIBS = $(call lazily,MPI_LIBS,$(call ask_mpi,link,libs))
 CMOCKA_CFLAGS = $(call module_cflags,CMOCKA_CFLAGS,cmocka)
 CMOCKA_LIBS = $(call module_libs,CMOCKA_LIBS,cmocka,-lcmocka)
 

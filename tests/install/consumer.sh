@@ -65,6 +65,34 @@ a_consumer_builds_and_runs()
 	[ "$2 $needed" = 'shared 1' ] || [ "$2 $needed" = 'static 0' ]
 }
 
+# a_program_of_ranks_builds_and_runs KIND COMPILER: with sdestore-mpi.pc and no wrapper. Its
+# flags are MPI's, too, before which no sysroot may be put.
+a_program_of_ranks_builds_and_runs()
+{
+	language=c
+	[ "${2%++}" = "$2" ] || language=c++
+	tree=$destdir$prefix
+	static=
+	if [ "$1" = static ]; then
+		only_static
+		rm static"$prefix"/lib/libsdestore-mpi.so*
+		tree=$PWD/static$prefix
+		static=--static
+	fi
+	unset PKG_CONFIG_SYSROOT_DIR
+	PKG_CONFIG_PATH=$tree/lib/pkgconfig
+	# shellcheck disable=SC2086,SC2046
+	$2 -x $language -O1 -Wall "$here/consumer/consumer_mpi.c" -x none -o consumer \
+		$($pkg_config $static --define-variable=prefix="$tree" --cflags --libs sdestore-mpi)
+	needed=$(readelf -d consumer | grep -c 'NEEDED.*libsdestore' || :)
+	[ "$1 $needed" = 'shared 1' ] || [ "$1 $needed" = 'shared 2' ] || [ "$1 $needed" = 'static 0' ]
+	OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 \
+		OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 \
+		LD_LIBRARY_PATH=$libdir timeout 60 mpirun -n 3 ./consumer run.zarr |
+		grep '^3 snapshots of 3 ranks$'
+	"$destdir$prefix/bin/sde-inspect" --verify run.zarr
+}
+
 # are_flags PREFIX FLAGS: those of a library there, and no others
 are_flags()
 {
@@ -186,6 +214,15 @@ for kind in shared static; do
 	test_with "$pkg_config g++" a_consumer_builds_and_runs c++11 $kind g++
 	test_with "$pkg_config clang++" a_consumer_builds_and_runs c++11 $kind clang++
 done
+if [ -e "$BUILD/libsdestore-mpi.a" ]; then
+	for kind in shared static; do
+		test_with "$pkg_config mpirun" a_program_of_ranks_builds_and_runs $kind "$CC"
+		test_with "$pkg_config mpirun g++" a_program_of_ranks_builds_and_runs $kind g++
+	done
+else
+	number=$((number + 1))
+	echo "ok $number - a program of ranks builds and runs # SKIP libsdestore-mpi was not built"
+fi
 pkg_m4=$(find "$(aclocal --print-ac-dir 2>/dev/null || echo /usr/share/aclocal)" \
 	/usr/local/share/aclocal -name pkg.m4 2>/dev/null | head -n 1)
 needs="$pkg_config autoconf"
