@@ -45,7 +45,8 @@ struct sde__share {
 	uint64_t next;			/* atomic: index of the next snapshot, of all columns */
 	uint64_t moments;		/* a print of all times and iterations stored */
 	uint64_t agreed;		/* atomic: all ranks hold as many, as was agreed */
-	struct sde_error broken;	/* its columns differ, or truncate failed half way */
+	struct sde_error broken;	/* its columns differ, or truncate failed half way, ... */
+	bool all_broken;		/* ... which all ranks know by the same sentence */
 	pthread_mutex_t lock;		/* guards reader */
 	struct sde__reader *reader;	/* of the newest values */
 };

@@ -185,6 +185,8 @@ static int share_save(void *self, struct sde_error *error)
 	struct sde_error own = { 0 };
 	int ret;
 
+	if (share->all_broken)
+		return check_broken(share, error);
 	if (!check_broken(share, &own))
 		sde__share_hold(share, &own);
 	ret = sde__accord_agree(&share->accord, &own, error);
@@ -247,6 +249,7 @@ static int share_truncate(void *self, uint64_t snapshots, struct sde_error *erro
 	share->moments = 0;
 	drop_reader(share);
 	/* files and memory no longer agree: only opening it anew sorts that out */
+	share->all_broken = ret;
 	if (ret)
 		share->broken = *error;
 	return ret;

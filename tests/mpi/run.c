@@ -13,7 +13,10 @@
  *	run tour PATH
  *		what else there is: save, truncate, values, errors
  *	run hang PATH
- *		ranks that fail at different places
+ *		a rank whose disk is full while the others store
+ *	run fail PATH RANK create|save|truncate|close|resume
+ *		one rank cannot write from there on: all get its error, and none waits. Then
+ *		it can again, and they go on to 3 T snapshots
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -302,6 +305,103 @@ static void hang(const char *path)
 	run(storage, first, count, 5 * T + 1, 0, 0);
 }
 
+/* No file of this rank can grow any more, or again as it will. */
+static void fill_disk(int full)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_FSIZE, &limit);
+	limit.rlim_cur = full ? 1 : limit.rlim_max;
+	CHECK(!setrlimit(RLIMIT_FSIZE, &limit), "%d", errno);
+}
+
+/* The same on all ranks, and of that one; an error if it `must` be. */
+static void expect(int ret, const struct sde_error *error, int rank, int must)
+{
+	char name[16];
+
+	same_on_all_ranks(ret, error);
+	CHECK(ret || !must, "rank %d could not write", rank);
+	snprintf(name, sizeof(name), "rank %d: ", rank);
+	CHECK(!ret || (!strncmp(error->text, name, strlen(name)) &&
+		       !strstr(error->text + strlen(name), "rank")), "'%s'", error->text);
+	if (!my_rank())
+		printf("%d: %s\n", ret, error->text);
+	fflush(stdout);
+}
+
+static struct sde_storage *fail_to_create(const char *path, int rank, int here)
+{
+	struct sde_ensemble local = { D, 0, SDE_FLOAT64 };
+	struct sde_zarr_options options = defaults();
+	struct sde_error error = { 0 };
+	struct sde_storage *storage;
+	uint64_t first, count;
+	int ret;
+
+	if (!here)
+		return create(path, &first, &count);
+	partition(&first, &local.trajectories);
+	fill_disk(my_rank() == rank);
+	ret = sde_mpi_zarr_storage_create(&storage, MPI_COMM_WORLD, path, &local, &options, &error);
+	expect(ret, &error, rank, 1);
+	CHECK(!storage, " ");
+	fill_disk(0);
+	MPI_Barrier(MPI_COMM_WORLD);
+	CHECK(access(path, F_OK), "'%s' was left behind", path);
+	return create(path, &first, &count);
+}
+
+static void fail_to_resume(const char *path, int rank, struct sde_error *error)
+{
+	struct sde_zarr_options options = defaults();
+	struct sde_storage *storage;
+	int ret;
+
+	fill_disk(my_rank() == rank);
+	ret = sde_mpi_zarr_storage_resume(&storage, MPI_COMM_WORLD, path, NULL, &options, error);
+	expect(ret, error, rank, 1);
+	CHECK(!storage, " ");
+}
+
+static void fail(const char *path, int rank, const char *where)
+{
+	struct sde_error error = { 0 };
+	struct sde_storage *storage;
+	uint64_t first, count;
+	int ret;
+
+	signal(SIGXFSZ, SIG_IGN);
+	partition(&first, &count);
+	storage = fail_to_create(path, rank, !strcmp(where, "create"));
+	for (uint64_t m = 0; m < 2 * T + 3; m++)
+		CHECK(!store(storage, first, count, m, 0), "%s", sentence(storage));
+	if (!strcmp(where, "truncate"))
+		CHECK(!sde_storage_save(storage), "%s", sentence(storage));
+	if (strcmp(where, "create") && strcmp(where, "resume"))
+		fill_disk(my_rank() == rank);
+	if (!strcmp(where, "save")) {
+		ret = sde_storage_save(storage);
+		sde_storage_error(storage, &error);
+		expect(ret, &error, rank, 1);
+	}
+	/* who does not lead may need no room for it */
+	if (!strcmp(where, "truncate")) {
+		ret = sde_storage_truncate(storage, T + 1);
+		sde_storage_error(storage, &error);
+		expect(ret, &error, rank, rank == 0);
+	}
+	memset(&error, 0, sizeof(error));
+	ret = sde_storage_close_error(storage, &error);
+	expect(ret, &error, rank, !strcmp(where, "close"));
+	memset(&error, 0, sizeof(error));
+	if (!strcmp(where, "resume"))
+		fail_to_resume(path, rank, &error);
+	fill_disk(0);
+	storage = resume(path, &first, &count);
+	run(storage, first, count, 3 * T, 0, 0);
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 2 ? argv[1] : "", *path = argc > 2 ? argv[2] : "";
@@ -312,7 +412,7 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "check"))
 		return check(path, argv + 3, argc - 3);
 	MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &level);
-	slow = argc > 5;
+	slow = argc > 5 && strcmp(command, "fail");
 	if (slow) {
 		srand((unsigned)getpid());
 		note("pid", (uint64_t)getpid());
@@ -322,6 +422,9 @@ int main(int argc, char **argv)
 		tour(path);
 	} else if (!strcmp(command, "hang")) {
 		hang(path);
+	} else if (!strcmp(command, "fail")) {
+		CHECK(argc > 4, "usage");
+		fail(path, atoi(argv[3]), argv[4]);
 	} else {
 		CHECK(argc > 4, "usage");
 		storage = !strcmp(command, "create") ? create(path, &first, &count) :

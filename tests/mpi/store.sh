@@ -79,6 +79,21 @@ one_rank_whose_disk_is_full_lets_no_other_wait()
 	[ "$(run check a.zarr 0)" = 41 ]
 }
 
+# At each place, by the rank that leads, one in the middle, and the last
+no_rank_waits_for_one_that_failed_elsewhere()
+{
+	for where in create save truncate close resume; do
+		for rank in 0 1 3; do
+			echo "$where, rank $rank:"
+			SDE_TEST_MPI_TIMEOUT=40 ranks 4 $run fail a.zarr $rank $where
+			[ "$(run check a.zarr 0)" = 24 ]
+			[ ! -e a.zarr/data/.ring ]
+			rm -rf a.zarr
+			[ -z "$(ls -A | grep zarr)" ]
+		done
+	done
+}
+
 one_process_goes_on_with_what_ranks_made()
 {
 	ranks 3 $run create a.zarr 19 0
