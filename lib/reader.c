@@ -89,6 +89,7 @@ void sde__reader_limit(struct sde__reader *reader, uint64_t snapshots)
 {
 	if (reader->filed > snapshots) {
 		reader->filed = reader->ringed = snapshots;
+		reader->shortened = true;
 		reader->cut = snapshots % reader->metadata.geometry.chunk_size != 0;
 	}
 	if (reader->snapshots > snapshots)

@@ -70,6 +70,7 @@ struct sde__reader {
 	size_t root_size;
 	/* of a column: snapshots and filed before it was limited to what all have */
 	uint64_t reached, reached_filed;
+	bool shortened;		/* files had more than `snapshots` */
 	bool cut;		/* its last chunk file has more than `snapshots` */
 	struct sde__reader **column;	/* [columns], owned; NULL: it is one itself */
 	uint64_t columns;

@@ -8,6 +8,7 @@
 #include "chunk_list.h"
 #include "last.h"
 #include "planted.h"
+#include "ring.h"
 #include "series.h"
 #include "shard.h"
 #include "unsynced.h"
@@ -158,15 +159,22 @@ static int publish(struct recovery *r, struct sde_error *error)
 	return ret ? ret : keep_last(r, error);
 }
 
-/* A column's part of it; what it found in place, the others will rely on. */
+/*
+ * A column's part of it; what it found in place, the others will rely on. Where files go
+ * back to what others have, the ring goes first: it begins behind them. What is to stay is
+ * in the files then.
+ */
 static int publish_column(struct recovery *r, struct sde_error *error)
 {
+	const struct sde__home *home = &r->reader->home;
 	int ret;
 
-	ret = sync_found(r, error);
+	ret = keep_last(r, error);
+	if (!ret && r->reader->shortened && home->ring >= 0 && !sde__planted("longer-ring-kept"))
+		ret = sde__ring_remove_files(home->io, home->ring, r->durable, error);
 	if (!ret)
-		ret = write_chunks(r, error);
-	return ret ? ret : keep_last(r, error);
+		ret = sync_found(r, error);
+	return ret ? ret : write_chunks(r, error);
 }
 
 static int with_recovery(struct sde__reader *reader, struct sde__zarr_config *config,

@@ -18,17 +18,18 @@ static bool is_durable(const struct sde__share *share)
 	return share->config.sync != SDE_SYNC_NONE;
 }
 
-struct sde__share *sde__share_new(const struct sde__accord *accord, const struct sde__io *io,
-				  bool synchronous)
+struct sde__share *sde__share_new(const struct sde__accord *accord,
+				  const struct sde__zarr_hooks *hooks)
 {
 	struct sde__share *share = calloc(1, sizeof(*share));
 
 	if (!share)
 		return NULL;
-	share->io = io;
-	share->synchronous = synchronous;
+	share->io = hooks->io;
+	share->synchronous = hooks->synchronous;
+	share->tell = hooks->publisher;
 	share->accord = *accord;
-	sde__home_init(&share->home, io);
+	sde__home_init(&share->home, share->io);
 	pthread_mutex_init(&share->lock, NULL);
 	return share;
 }
@@ -141,7 +142,8 @@ int sde__share_take(struct sde__share *share, uint64_t first, uint64_t count,
 int sde__share_enter(struct sde__share *share, struct sde_error *error)
 {
 	const bool alone = share->columns == 1;
-	const struct sde__zarr_hooks hooks = { .io = share->io, .synchronous = share->synchronous };
+	struct sde__zarr_hooks hooks = { .io = share->io, .synchronous = share->synchronous,
+					 .publisher = share->tell };
 	int ret = 0;
 
 	for (uint64_t i = 0; i < share->count && !ret; i++) {
@@ -149,6 +151,7 @@ int sde__share_enter(struct sde__share *share, struct sde_error *error)
 		struct sde__zarr *z = sde__zarr_new(&hooks);
 
 		column->writer = z;
+		hooks.publisher = NULL;
 		if (!z)
 			return sde__fail(error, -ENOMEM, "out of memory");
 		z->group = &column->group;

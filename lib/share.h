@@ -35,6 +35,7 @@ struct sde__share_column {
 struct sde__share {
 	const struct sde__io *io;
 	bool synchronous;
+	struct sde__publisher **tell;	/* hooks.publisher, of the first column */
 	struct sde__accord accord;
 	struct sde__home home;		/* the store's; locked if this rank leads */
 	struct sde__zarr_config config;	/* the store's */
@@ -57,8 +58,8 @@ static inline bool sde__share_leads(const struct sde__share *share)
 }
 
 /* Takes the accord over; NULL: no memory, and it has not. */
-struct sde__share *sde__share_new(const struct sde__accord *accord, const struct sde__io *io,
-				  bool synchronous);
+struct sde__share *sde__share_new(const struct sde__accord *accord,
+				  const struct sde__zarr_hooks *hooks);
 
 /* Stops and frees all; publishes nothing, removes nothing. NULL is allowed. */
 void sde__share_free(struct sde__share *share);

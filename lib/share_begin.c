@@ -368,7 +368,7 @@ static int share_begin(struct beginning *b, const struct sde__accord *accord,
 	if (b->out)
 		*b->out = NULL;
 	sde__home_init(&b->old, hooks->io);
-	b->share = sde__share_new(accord, hooks->io, hooks->synchronous);
+	b->share = sde__share_new(accord, hooks);
 	if (b->share)
 		return 0;
 	/* as far as the others go before they leave */
