@@ -796,7 +796,7 @@ static void units_are_whole_pages_and_whole_chunks_where_that_is_cheap(void **st
 	for (int i = 0; i < 10000; i++) {
 		struct sde__geometry g = { 1 + twin_below(&seed, 5), 1 + twin_below(&seed, 3000),
 					   1 + twin_below(&seed, 3000), 0,
-					   twin_below(&seed, 2) ? SDE_FLOAT64 : SDE_FLOAT32 };
+					   twin_below(&seed, 2) ? SDE_FLOAT64 : SDE_FLOAT32, 0 };
 		const uint64_t snapshot = sde__snapshot_bytes(&g);
 		const size_t page = i % 2 ? 4096 : 65536;
 
