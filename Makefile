@@ -17,7 +17,8 @@
 #				test_* are run, others are there for the scripts
 #	tests/mpi/*.c		one program each with libsdestore-mpi, for the scripts
 #	tests/{crash,cli,interop,install,mpi}/*.sh	run as they are
-#	tests/bench/{bench,count}_*.c	one program each, with the other bench/*.c
+#	tests/bench/{bench,count}_*.c	one program each, with the other bench/*.c; *_mpi.c
+#				with MPI
 #
 # New files are found by name: nothing here lists sources.
 
@@ -145,10 +146,11 @@ disk_src := $(call sources,tests/crash/disk/*.c)
 script_dirs := cli interop install
 other_test_src := $(call sources,$(script_dirs:%=tests/%/*.c))
 bench_src := $(call sources,tests/bench/bench_*.c tests/bench/count_*.c)
-bench_shared_src := $(filter-out $(bench_src) tests/bench/peer_%,$(call sources,tests/bench/*.c))
+bench_shared_src := $(filter-out $(bench_src) tests/bench/peer_% %_mpi.c,$(call sources,tests/bench/*.c))
+mpi_bench_src := $(call if_mpi,$(call sources,tests/bench/*_mpi.c))
 test_src := $(unit_src) $(crash_src) $(sort $(unit_shared_src) $(crash_shared_src)) \
 	$(fuzz_src) $(fuzz_shared_src) $(other_test_src) $(bench_src) $(bench_shared_src)
-mpi_src := $(mpi_lib_src) $(mpi_program_src)
+mpi_src := $(mpi_lib_src) $(mpi_program_src) $(mpi_bench_src)
 all_src := $(lib_src) $(tool_src) $(tool_shared_src) $(example_src) $(test_src) $(mpi_src)
 
 static := $(BUILD)/libsdestore.a
@@ -226,6 +228,7 @@ $(link_stamp): FORCE
 $(call objects,$(lib_src)): private own = $(PIC)
 $(call objects,$(mpi_lib_src)): private own = $(PIC) -I$(srcdir)/lib $(MPI_CFLAGS)
 $(call objects,$(mpi_program_src)): private own = $(MPI_CFLAGS) -I$(srcdir)/tests/unit
+$(call objects,$(mpi_bench_src)): private own = $(MPI_CFLAGS)
 $(call objects,$(test_src)): private own = -I$(srcdir)/lib -I$(srcdir)/tests/unit $(CMOCKA_CFLAGS)
 $(call objects,$(all_src)): $(BUILD)/%.o: %.c $(compile_stamp)
 	@mkdir -p $(@D)
@@ -296,8 +299,10 @@ $(BUILD)/tests/bench/peer_hdf5: tests/bench/peer_hdf5.c $(hdf5_objects) $(link_s
 	$(call quiet,LD)$(COMPILE) -Wno-conversion $(HDF5_CFLAGS) $(LDFLAGS) -o $@ $< \
 		$(hdf5_objects) $(HDF5_LIBS) -lm
 
-$(mpi_programs): private own = $(MPI_LIBS)
-$(mpi_programs): $(BUILD)/%: $(BUILD)/%.o $(mpi_static) $(static) $(link_stamp)
+mpi_bench_programs := $(call programs,$(mpi_bench_src))
+$(mpi_programs) $(mpi_bench_programs): private own = $(MPI_LIBS)
+$(mpi_bench_programs): $(call objects,$(bench_shared_src))
+$(mpi_programs) $(mpi_bench_programs): $(BUILD)/%: $(BUILD)/%.o $(mpi_static) $(static) $(link_stamp)
 	$(call quiet,LD)$(LINK) -o $@ $(filter %.o,$^) $(mpi_static) $(static) $(own) $(LIBS)
 
 # ---------------------------------------------------------------------------
@@ -412,7 +417,7 @@ fuzz: ## look for inputs that break a reader, with libFuzzer
 	@exec $(srcdir)/tests/fuzz/fuzz $(BUILD)/fuzz $(FUZZ_SECONDS) $(or $(FUZZ),$(fuzz_names))
 # Tables of time, each next to its limit in the same run: tests/bench/README.md.
 .PHONY: bench bench-quick bench-programs
-bench-programs: $(bench_programs)
+bench-programs: $(bench_programs) $(mpi_bench_programs)
 	$(if $(HDF5_LIBS),@$(MAKE) -f $(self) $(BUILD)/tests/bench/peer_hdf5,@echo \
 		'# no HDF5 (Debian: libhdf5-dev): it is left out of the tables')
 bench: bench-programs ## how fast it is, next to its limits and to others: half an hour

@@ -44,23 +44,22 @@ int sde__rank_status_open(const struct sde__home *column, struct sde_error *erro
 				      column->column) : fd;
 }
 
-int sde__rank_status_write(const struct sde__io *io, int fd,
-			     const struct sde__rank_status *status, bool durable,
-			     struct sde_error *error)
+int sde__rank_status_write(const struct sde__io *io, int fd, const struct sde__rank_status *status,
+			   bool synced, struct sde_error *error)
 {
 	unsigned char bytes[SDE__STATUS_SIZE];
 	int ret;
 
 	encode(status, bytes);
 	ret = sde__io_write_all(io, fd, bytes, sizeof(bytes), 0);
-	if (!ret && durable)
+	if (!ret && synced)
 		ret = io->sync(io->ctx, fd);
 	return ret ? sde__fail_why(error, ret, "cannot write 'data/.ring/%" PRIu64 "/" NAME "'",
 				   status->column) : 0;
 }
 
 uint64_t sde__rank_status_read(const struct sde__home *home,
-				 const struct sde__rank_status *column)
+			       const struct sde__rank_status *column)
 {
 	unsigned char found[SDE__STATUS_SIZE], wanted[SDE__STATUS_SIZE];
 	struct sde__rank_status status = *column;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a column's writer tells the others: data/.ring/<c>/status, 64 bytes that are
- * written over after each chunk file, and synced.
+ * written over after each chunk file; synced where other machines may have to see it.
  *
  *	offset	size	(little-endian)
  *	0	8	magic "SDESTAT\n"
@@ -31,13 +31,12 @@ struct sde__rank_status {
 /* Create it in the column's ring directory; the descriptor, or -errno. */
 int sde__rank_status_open(const struct sde__home *column, struct sde_error *error);
 
-int sde__rank_status_write(const struct sde__io *io, int fd,
-			     const struct sde__rank_status *status, bool durable,
-			     struct sde_error *error);
+int sde__rank_status_write(const struct sde__io *io, int fd, const struct sde__rank_status *status,
+			   bool synced, struct sde_error *error);
 
 /* `held` of column->column by the last of its writers of this run and epoch; 0: none. */
 uint64_t sde__rank_status_read(const struct sde__home *home,
-				 const struct sde__rank_status *column);
+			       const struct sde__rank_status *column);
 
 /* What is not there is fine. */
 int sde__rank_status_remove(const struct sde__home *column, struct sde_error *error);

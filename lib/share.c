@@ -82,7 +82,7 @@ static int report(void *ctx, uint64_t held, struct sde_error *error)
 
 	if (column->status_fd >= 0)
 		ret = sde__rank_status_write(share->io, column->status_fd, &status,
-					       is_durable(share), error);
+					       column->status_synced, error);
 	if (!ret)
 		__atomic_store_n(&column->held, held, __ATOMIC_RELEASE);
 	return ret;
@@ -236,6 +236,9 @@ static int begin_column(struct sde__share_column *column, struct sde_error *erro
 		ret = sde__ring_enact(z->ring, snapshots - snapshots % sde__zarr_chunk_size(z),
 				      snapshots, share->config.metadata.epoch, is_durable(share), error);
 	if (!ret && share->columns > 1) {
+		/* where it is of one machine, what is written is seen */
+		column->status_synced = sde__ring_io_choose(z->io, z->home.ring, SDE_RING_IO_DEFAULT) !=
+					SDE_RING_IO_MAPPED;
 		column->status_fd = sde__rank_status_open(&z->home, error);
 		ret = column->status_fd < 0 ? column->status_fd : 0;
 	}

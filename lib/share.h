@@ -28,6 +28,7 @@ struct sde__share_column {
 	struct sde__reader *reader;	/* of what a run before left; until begun */
 	void *exact;			/* while truncating: as sde__zarr_take_exact */
 	int status_fd;			/* -1: nobody reads it */
+	bool status_synced;		/* so that other machines see it */
 	uint64_t held;			/* atomic: what it last reported */
 	uint64_t offset;		/* of its trajectories among this rank's */
 };
