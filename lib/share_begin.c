@@ -118,7 +118,8 @@ static int count_trajectories(struct beginning *b, uint64_t *width, struct sde_e
 		counts[rank] = rank == a->rank ? b->ensemble->trajectories : UINT64_MAX;
 	if (!ret)
 		a->least(a->ctx, counts, (size_t)a->size);
-	for (int rank = 0; !ret && rank < a->size; rank++) {
+	/* counts is there if ret is 0; the analyzer does not know */
+	for (int rank = 0; counts && !ret && rank < a->size; rank++) {
 		if (rank == 0 && !counts[0])
 			ret = sde__fail(error, -EINVAL, "rank 0 has no trajectories");
 		else if (rank == 0 && !*width)
