@@ -95,7 +95,7 @@ static void work(struct team_rank *rank)
 	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;
-	uint64_t first, m, to;
+	uint64_t first, m, to, truncate_at = plan->truncate_at;
 
 	slice(plan, rank->rank, rank->accord.size, &first, &local.trajectories);
 	if (plan->resume)
@@ -116,11 +116,11 @@ static void work(struct team_rank *rank)
 	for (; m < to; m++) {
 		if (m == plan->save_at)
 			TEAM_CHECK(!sde_storage_save(storage), "%s", twin_sentence(storage));
-		if (m == plan->truncate_at) {
+		if (m == truncate_at) {
 			TEAM_CHECK(!sde_storage_truncate(storage, plan->truncate_to), "%s",
 				   twin_sentence(storage));
 			m = plan->truncate_to;
-			plan->truncate_at = NEVER;
+			truncate_at = NEVER;
 			team_meet(rank);
 		}
 		TEAM_CHECK(!team_store(storage, &local, first, m, plan->life), "%s",
