@@ -41,6 +41,8 @@ WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes \
 	-Wmissing-prototypes
 PKG_CONFIG ?= pkg-config##	finds the libraries; plain -l flags without it
 BUILD = build##	where everything that is built goes
+# Whoever calls it by its whole path means the same: dependency files have one name for it.
+override BUILD := $(patsubst $(CURDIR)/%,%,$(BUILD))
 MPI = auto##	libsdestore-mpi: yes, no, or if there is MPI
 MPICC = mpicc##	Open MPI's compiler wrapper, which knows its flags
 SANITIZE =##	for -fsanitize=: address,undefined or thread
