@@ -396,7 +396,7 @@ static void after_a_truncate_what_was_not_read_is_nan_and_stale(void **state)
 }
 
 /* ------------------------------------------------------------------------
- * No userfaultfd
+ * What older kernels do not have, and containers refuse
  */
 
 /* Is somebody told of segmentation faults? */
@@ -408,20 +408,23 @@ static bool has_handler(void)
 }
 
 /*
- * From now on this process and its children have no userfaultfd: the call fails with
- * `code`, as in an older kernel (ENOSYS) and in many containers (EPERM). False if that
- * cannot be done.
+ * From now on this process has no such system call, or none with a bit of `flags` in its
+ * fourth argument: it fails with `code`. False if that cannot be done.
  */
-static bool lose_userfaultfd(int code)
+static bool lose_call(unsigned number, unsigned flags, int code)
 {
 	struct sock_filter program[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_userfaultfd, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[3])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, flags, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)code),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
 	const struct sock_fprog filter = { sizeof(program) / sizeof(program[0]), program };
 
+	if (!flags)	/* whatever it is */
+		program[3] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JA, 0, 0, 0);
 	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
 	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
 }
@@ -436,7 +439,8 @@ static int live_without_userfaultfd(int code)
 	const void *base = &error;
 	struct mapped m;
 
-	if (!lose_userfaultfd(code))
+	/* as in an older kernel (ENOSYS) and in many containers (EPERM) */
+	if (!lose_call(SYS_userfaultfd, 0, code))
 		return NO_SECCOMP;
 	if (sde_storage_open(&m.storage, PATH, NULL, NULL) ||
 	    sde_storage_values(m.storage, NULL, &m.data))
@@ -462,29 +466,99 @@ static int live_without_userfaultfd(int code)
 	return sde_storage_close(m.storage) ? 7 : 0;
 }
 
+/* mremap has MREMAP_DONTUNMAP (4) since Linux 5.7. */
+static int live_without_dontunmap(int way)
+{
+	uint64_t most = 0;
+	struct mapped m;
+
+	(void)way;
+	if (!lose_call(SYS_mremap, 4, EINVAL))
+		return NO_SECCOMP;
+	if (sde_storage_open(&m.storage, PATH, NULL, NULL) ||
+	    sde_storage_values(m.storage, NULL, &m.data) ||
+	    try_map(&m, 1, 8 * UNIT, SDE_MAP_HOLE_NAN))
+		return 1;
+	for (int again = 0; again < 2; again++)
+		for (uint64_t k = 0; k < SNAPSHOTS; k++) {
+			const uint64_t bytes = k % T ? 0 : resident(&m, SNAPSHOTS);
+
+			most = bytes > most ? bytes : most;
+			for (uint64_t i = 0; i < D * N; i++)
+				if (!(at(&m, i / N, i % N, k) == value(i / N, i % N, k)))
+					return 2;
+		}
+	if (!most || most > 8 * UNIT)
+		return 3;
+	close_mapped(&m);
+	return 0;
+}
+
+/* Nothing can be moved in: each touch raises SIGBUS, whatever is to be seen in holes. */
+static int live_without_mremap(int way)
+{
+	struct sde_error error = { 0 };
+	struct mapped m;
+
+	/* the pager's thread inherits it */
+	if (!lose_call(SYS_mremap, 0, ENOMEM))
+		return NO_SECCOMP;
+	if (sde_storage_open(&m.storage, PATH, NULL, NULL) ||
+	    sde_storage_values(m.storage, NULL, &m.data) ||
+	    try_map(&m, way, 8 * UNIT, SDE_MAP_HOLE_NAN))
+		return 1;
+	for (uint64_t k = 5; k < SNAPSHOTS; k += SNAPSHOTS / 2)
+		if (signal_of(&m, k, 0) != SIGBUS || signal_of(&m, k, 0) != SIGBUS)
+			return 2;
+	if (sde_array_error(m.data, &error) != -ENOMEM || !strstr(error.text, "cannot show a part of"))
+		return 3;
+	if (sde_array_materialize(m.data, NULL, (const uint64_t[3]){ 1, 1, 1 }) != -ENOMEM)
+		return 4;
+	close_mapped(&m);
+	return 0;
+}
+
+/* live(arg) in a process of its own. */
+static void assert_lives(int (*live)(int arg), int arg)
+{
+	const pid_t child = fork();
+	int status;
+
+	if (!child) {
+		signal(SIGSEGV, SIG_DFL);
+		alarm(60);
+		exit(live(arg));
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == NO_SECCOMP) {
+		print_message("# no seccomp here\n");
+		skip();
+	}
+	assert_int_equal(status, 0);
+}
+
+static void signals_do_with_an_older_kernel(void **state)
+{
+	(void)state;
+	store_usual();
+	assert_lives(live_without_dontunmap, 0);
+}
+
+static void what_cannot_be_shown_raises_sigbus(void **state)
+{
+	(void)state;
+	store_usual();
+	for (int way = 0; way < 2; way++)
+		assert_lives(live_without_mremap, way);
+}
+
 static void without_userfaultfd_touches_are_noticed_by_signals(void **state)
 {
-	const int codes[] = { ENOSYS, EPERM };
-	int status;
-	pid_t child;
-
 	(void)state;
 	/* more than the budget, and than what is small: it is mapped lazily by itself */
 	store_usual();
-	for (int i = 0; i < 2; i++) {
-		child = fork();
-		if (!child) {
-			signal(SIGSEGV, SIG_DFL);
-			alarm(60);
-			_exit(live_without_userfaultfd(codes[i]));
-		}
-		assert_int_equal(waitpid(child, &status, 0), child);
-		if (WIFEXITED(status) && WEXITSTATUS(status) == NO_SECCOMP) {
-			print_message("# no seccomp here\n");
-			skip();
-		}
-		assert_int_equal(status, 0);
-	}
+	assert_lives(live_without_userfaultfd, ENOSYS);
+	assert_lives(live_without_userfaultfd, EPERM);
 }
 
 /* ------------------------------------------------------------------------
@@ -821,6 +895,8 @@ int main(void)
 		SCRATCH_TEST(or_raise_sigbus_if_that_is_wanted),
 		SCRATCH_TEST(after_a_truncate_what_was_not_read_is_nan_and_stale),
 		SCRATCH_TEST(without_userfaultfd_touches_are_noticed_by_signals),
+		SCRATCH_TEST(signals_do_with_an_older_kernel),
+		SCRATCH_TEST(what_cannot_be_shown_raises_sigbus),
 		SCRATCH_TEST(what_is_materialized_may_be_written_to_a_file),
 		SCRATCH_TEST(materialize_tells_of_damage),
 		SCRATCH_TEST(what_was_prefetched_is_there),
