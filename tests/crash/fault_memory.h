@@ -97,6 +97,8 @@ FAULT_MEMORY_PLAIN static void *fault_memory_note(void *p)
 	return p;
 }
 
+/* glibc's names of parameters are not for others:
+ * NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
 FAULT_MEMORY_PLAIN void *malloc(size_t n)
 {
 	if (fault_memory_fails(__builtin_return_address(0)))
@@ -153,6 +155,7 @@ FAULT_MEMORY_PLAIN void free(void *p)
 	else
 		__libc_free(p);
 }
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
 
 /* Like libc's, but that who calls it is known. Not in front of a sanitizer's. */
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__clang__)

@@ -15,6 +15,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,32 +23,45 @@
 
 #define PATH "run.zarr"
 
-/* Inner chunks of 16 KiB, chunks of 40 KiB. */
-enum { D = 2, N = 20, WIDTH = 8, T = 128, M = 5 * T + 40 };
+enum { D = 2, MOST = 20, M = 5 * 128 + 40 };
 
-static double x[D][N][M];
+/* Chunks that are whole pages when they are shown, and such that are not. */
+struct shape {
+	uint64_t n, width, chunk;
+};
+static const struct shape shapes[] = { { 20, 8, 128 }, { 7, 4, 125 } };
+static uint64_t N;			/* of the shape at hand */
+
+static double x[D * MOST * M];
+
+static double *at(uint64_t d, uint64_t n, uint64_t k)
+{
+	return &x[(d * N + n) * M + k];
+}
 
 static double value(uint64_t d, uint64_t n, uint64_t k)
 {
 	return (double)((d * N + n) * M + k) + 0.5;
 }
 
-static void make(void)
+static void make(const struct shape *shape)
 {
-	const struct sde_ensemble ensemble = { D, N, SDE_FLOAT64 };
+	const struct sde_ensemble ensemble = { D, shape->n, SDE_FLOAT64 };
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
 	struct sde_storage *storage;
 	struct sde_error error = { 0 };
-	double snapshot[D][N];
+	double snapshot[D * MOST];
 
-	options.chunk_size = T;
-	options.trajectories_per_chunk = WIDTH;
+	N = shape->n;
+	options.chunk_size = shape->chunk;
+	options.trajectories_per_chunk = shape->width;
+	options.overwrite = 1;
 	twin_assert_ok(sde_zarr_storage_create(&storage, PATH, &ensemble, &options, &error),
 		       error.text);
 	for (uint64_t k = 0; k < M; k++) {
 		for (uint64_t d = 0; d < D; d++)
 			for (uint64_t n = 0; n < N; n++)
-				snapshot[d][n] = value(d, n, k);
+				snapshot[d * N + n] = value(d, n, k);
 		assert_int_equal(sde_storage_store(storage, (double)k, snapshot, k), 0);
 	}
 	assert_int_equal(sde_storage_close(storage), 0);
@@ -78,7 +92,7 @@ static void check_all(void)
 	for (uint64_t d = 0; d < D; d++)
 		for (uint64_t n = 0; n < N; n++)
 			for (uint64_t k = 0; k < M; k++)
-				assert_true(x[d][n][k] == value(d, n, k));
+				assert_true(*at(d, n, k) == value(d, n, k));
 }
 
 static int take(void *ctx, const struct sde_block *block)
@@ -87,9 +101,9 @@ static int take(void *ctx, const struct sde_block *block)
 	for (uint64_t i = 0; i < block->count[0]; i++)
 		for (uint64_t j = 0; j < block->count[1]; j++)
 			for (uint64_t k = 0; k < block->count[2]; k++)
-				memcpy(&x[block->start[0] + i][block->start[1] + j]
-				       [block->start[2] + k], (const char *)block->data +
-				       (int64_t)i * block->strides[0] + (int64_t)j * block->strides[1] +
+				memcpy(at(block->start[0] + i, block->start[1] + j, block->start[2] + k),
+				       (const char *)block->data + (int64_t)i * block->strides[0] +
+				       (int64_t)j * block->strides[1] +
 				       (int64_t)k * block->strides[2], 8);
 	return 0;
 }
@@ -112,7 +126,7 @@ static void read_and_walk(struct sde_array *data)
 
 static void map(struct sde_array *data, enum sde_paging paging)
 {
-	const uint64_t start[3] = { 0, 0, 3 * T }, count[3] = { D, N, 10 };
+	const uint64_t start[3] = { 0, 0, M / 2 }, count[3] = { D, N, 10 };
 	struct sde_map_options options = SDE_MAP_OPTIONS_INIT;
 	int64_t strides[3];
 	const void *base;
@@ -150,7 +164,7 @@ static bool look(int form, unsigned long n)
 	int ret;
 
 	options.threads = form % 2 ? 2 : 0;
-	options.cache_bytes = form == 2 ? 1 << 20 : 0;
+	options.cache_bytes = form % 4 == 2 ? 1 << 20 : 0;
 	twin_assert_ok(sde_storage_open(&storage, PATH, &options, &error), error.text);
 	fault_memory_arm(n, false);
 	ret = sde_storage_values(storage, NULL, &data);
@@ -158,7 +172,7 @@ static bool look(int form, unsigned long n)
 		sde_storage_error(storage, &error);
 	if (succeeded(ret, &error)) {
 		read_and_walk(data);
-		map(data, form < 2 ? SDE_PAGING_DEFAULT : SDE_PAGING_SIGNAL);
+		map(data, form % 4 < 2 ? SDE_PAGING_DEFAULT : SDE_PAGING_SIGNAL);
 		sde_array_close(data);
 	}
 	fault_memory_disarm();
@@ -173,12 +187,13 @@ static void each_allocation_fails_once(void **state)
 		print_message("# allocations cannot fail without glibc\n");
 		skip();
 	}
-	make();
-	for (int form = 0; form < 4; form++) {
+	for (int form = 0; form < 8; form++) {
 		unsigned long n = 0;
 		bool fired = true;
 		long live;
 
+		if (form % 4 == 0)
+			make(&shapes[form / 4]);
 		/* what libraries keep for themselves is there from now on */
 		look(form, 0);
 		while (fired) {
