@@ -155,9 +155,10 @@ int sde__shard_reader_index(struct sde__shard_reader *reader, struct sde_error *
 	if (reader->home->format == 2)
 		return 0;
 	reader->cause = SDE_CAUSE_TRUNCATED;
-	if (__builtin_mul_overflow(reader->inner_count, 16, &bytes) ||
-	    __builtin_add_overflow(bytes, 4, &bytes) || bytes > reader->size)
+	/* of a multiple of 16, 4 more fit */
+	if (__builtin_mul_overflow(reader->inner_count, 16, &bytes) || bytes + 4 > reader->size)
 		return sde__fail(error, SDE_E_CORRUPT, "'%s' is truncated", reader->place);
+	bytes += 4;
 	if (reader->table_room < bytes) {
 		free(reader->table);
 		reader->table = malloc((size_t)bytes);
@@ -276,15 +277,11 @@ static int fetch_v2(struct sde__shard_reader *reader, uint64_t inner, uint64_t *
 	return ret;
 }
 
-/* Why did an inner chunk of `size` bytes not decode? */
+/* Why did an inner chunk of `size` bytes, as many as there must be, not decode? */
 static enum sde_cause cause_of(const struct sde__shard_reader *reader, size_t size)
 {
 	uint32_t crc;
 
-	/* a file of format 2 that ends too early has no other witness than this */
-	if (!size || (reader->codec.id == SDE_CODEC_NONE &&
-		      size < sde__inner_bytes(&reader->geometry)))
-		return SDE_CAUSE_TRUNCATED;
 	if (!reader->codec.checksum)
 		return SDE_CAUSE_DECODE;
 	if (size < sizeof(crc))

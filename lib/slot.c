@@ -30,9 +30,9 @@ int sde__slot_layout_derive(struct sde__slot_layout *layout, struct sde_error *e
 	if (layout->segments < SDE__SEGMENTS_MIN || layout->segments > SDE__SEGMENTS_MAX)
 		return sde__fail(error, -EINVAL, "segments %u is not between %d and %d",
 				 layout->segments, SDE__SEGMENTS_MIN, SDE__SEGMENTS_MAX);
-	if (round_up(SDE__SLOT_STATE_OFFSET + layout->state_capacity, LINE,
-		     &layout->payload_offset) ||
-	    round_up(sde__snapshot_bytes(g), LINE, &slot) ||
+	layout->payload_offset = (SDE__SLOT_STATE_OFFSET + (size_t)layout->state_capacity +
+				  LINE - 1) / LINE * LINE;
+	if (round_up(sde__snapshot_bytes(g), LINE, &slot) ||
 	    __builtin_add_overflow(slot, layout->payload_offset, &slot) ||
 	    __builtin_mul_overflow(slot, g->chunk_size, &segment) ||
 	    round_up(segment, PAGE, &segment) ||

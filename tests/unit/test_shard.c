@@ -590,6 +590,165 @@ static void memory_is_at_least_what_is_taken(void **state)
 			    sde__side_size(T, T * l.state_capacity));
 }
 
+/* Of files that are there and too small to be: a side table's end in an index. */
+static void an_index_within_the_side_table_is_refused(void **state)
+{
+	const uint64_t table[2 * INNER] = { 192, RAW, 192 + RAW, RAW, 192 + 2 * RAW, RAW };
+	const uint32_t crc = sde__crc32c_table(0, (const unsigned char *)table, sizeof(table));
+	struct sde__shard_reader reader;
+	unsigned char *bytes;
+	uint64_t side;
+	size_t size;
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(write_shard(&codecs[0], 3, false, NULL), 0);
+	bytes = scratch_read("6", &size);
+	side = le(bytes + 12, 4);
+	memcpy(bytes + side - 10, table, sizeof(table));
+	memcpy(bytes + side - 10 + sizeof(table), &crc, 4);
+	scratch_write("6", bytes, side - 10 + sizeof(table) + 4);
+	free(bytes);
+	assert_int_equal(open_shard(&reader, &codecs[0], K, NULL), 0);
+	assert_int_equal(sde__shard_reader_index(&reader, NULL), SDE_E_CORRUPT);
+	/* and counts that no file can have */
+	reader.inner_count = UINT64_MAX / 8;
+	assert_int_equal(sde__shard_reader_index(&reader, NULL), SDE_E_CORRUPT);
+	reader.inner_count = UINT64_MAX / 16;
+	assert_int_equal(sde__shard_reader_index(&reader, NULL), SDE_E_CORRUPT);
+	sde__shard_reader_free(&reader);
+	assert_int_equal(fault.handles, 0);
+}
+
+/* Inner chunks of a few bytes, under an index that is right. */
+static void an_inner_chunk_that_is_too_short_has_its_cause(void **state)
+{
+	static const struct {
+		size_t codec;
+		uint64_t size;
+		enum sde_cause cause;
+	} row[] = {
+		/* too few for as many numbers, whatever they are */
+		{ 0, 0, SDE_CAUSE_DECODE }, { 5, 40, SDE_CAUSE_DECODE },
+		{ 0, 2, SDE_CAUSE_CHECKSUM }, { 0, 40, SDE_CAUSE_CHECKSUM },
+		{ 1, 40, SDE_CAUSE_DECODE },
+		{ 5, RAW + 1, SDE_CAUSE_DECODE }, { 4, RAW + 5, SDE_CAUSE_DECODE },
+	};
+
+	(void)state;
+	fault_io_init(&fault);
+	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		const struct sde__codec *codec = &codecs[row[i].codec];
+		struct sde__shard_reader reader;
+		unsigned char *bytes, *index, raw[RAW];
+		uint32_t crc;
+		size_t size;
+
+		assert_int_equal(write_shard(codec, 3, false, NULL), 0);
+		bytes = scratch_read("6", &size);
+		index = bytes + size - (16 * INNER + 4);
+		memcpy(index + 8, &row[i].size, 8);
+		crc = sde__crc32c_table(0, index, 16 * INNER);
+		memcpy(index + 16 * INNER, &crc, 4);
+		scratch_write("6", bytes, size);
+		assert_int_equal(open_shard(&reader, codec, K, NULL), 0);
+		assert_int_equal(sde__shard_reader_index(&reader, NULL), 0);
+		assert_int_equal(sde__shard_reader_inner(&reader, 0, raw, NULL), SDE_E_CORRUPT);
+		if (reader.cause != row[i].cause)
+			fail_msg("row %zu has cause %d", i, (int)reader.cause);
+		sde__shard_reader_free(&reader);
+		free(bytes);
+	}
+}
+
+static void a_chunk_that_memory_cannot_hold_is_refused(void **state)
+{
+	struct sde__slot_layout l = layout();
+	struct sde_error error = { 0 };
+	struct sde__shard shard;
+
+	(void)state;
+	/* 2^59 inner chunks of 8 bytes each, which take 64 and more to encode */
+	l.geometry = (struct sde__geometry){ .dimension = 1, .trajectories = UINT64_C(1) << 59,
+					     .chunk_size = 1, .inner_width = 1, .dtype = SDE_FLOAT64 };
+	fault_io_init(&fault);
+	assert_int_equal(sde__shard_init(&shard, home_here(), &l, &codecs[0], &error), -EINVAL);
+	assert_non_null(strstr(error.text, "larger than memory"));
+}
+
+/* Format 2, where the survey of a store asks for each file. */
+static void a_look_tells_what_is_in_a_files_place(void **state)
+{
+	const struct sde__slot_layout l = layout();
+	struct sde__shard_reader reader;
+	struct sde_error error = { 0 };
+
+	(void)state;
+	fault_io_init(&fault);
+	sde__shard_reader_init(&reader, home_here(), &l.geometry, &codecs[1]);
+	home.format = 2;
+	reader.index = K;
+	assert_int_equal(sde__shard_reader_look(&reader, 1, NULL), SDE_E_HOLE);
+	assert_int_equal(reader.cause, SDE_CAUSE_MISSING);
+	scratch_write("0.1.6", "x", 1);
+	assert_int_equal(sde__shard_reader_look(&reader, 1, NULL), 0);
+	fault_io_arm(&fault, 1, EIO, false);
+	assert_int_equal(sde__shard_reader_look(&reader, 1, NULL), -EIO);
+	assert_int_equal(reader.cause, SDE_CAUSE_UNREADABLE);
+	fault_io_arm(&fault, 0, 0, false);
+	scratch_write("0.1.6", "", 0);
+	assert_int_equal(sde__shard_reader_look(&reader, 1, &error), SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "is empty"));
+	assert_int_equal(unlink("0.1.6"), 0);
+	assert_int_equal(mkdir("0.1.6", 0777), 0);
+	memset(&error, 0, sizeof(error));
+	assert_int_equal(sde__shard_reader_look(&reader, 1, &error), SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "is not a file"));
+	assert_int_equal(reader.cause, SDE_CAUSE_FOREIGN);
+	sde__shard_reader_free(&reader);
+}
+
+static void asking_for_a_chunk_removing_and_syncing_it_tell_what_fails(void **state)
+{
+	const struct sde__slot_layout l = layout();
+	const struct sde__home *here = home_here();
+	struct sde_error error = { 0 };
+
+	(void)state;
+	fault_io_init(&fault);
+	here = home_here();
+	assert_int_equal(sde__shard_is_whole(here, &l.geometry, K, &error), SDE_E_HOLE);
+	assert_non_null(strstr(error.text, "'run.zarr/data/c/0/0/6' is missing"));
+	assert_int_equal(sde__shard_remove(here, &l.geometry, K, NULL), 0);
+	assert_int_equal(write_shard(&codecs[0], 3, false, NULL), 0);
+	assert_int_equal(sde__shard_is_whole(here, &l.geometry, K, NULL), 0);
+	for (unsigned long n = 1; n <= 4; n++) {
+		static const char *const only[] = { "stat_at", "remove_at", "open_at", "sync" };
+
+		fault_io_arm(&fault, 1, EIO, false);
+		fault.only = only[n - 1];
+		memset(&error, 0, sizeof(error));
+		assert_int_equal(n == 1 ? sde__shard_is_whole(here, &l.geometry, K, &error) :
+				 n == 2 ? sde__shard_remove(here, &l.geometry, K, &error) :
+				 /* the first of two: the other is not asked for */
+				 sde__shard_sync(here, &l.geometry, K, K + 2, &error), -EIO);
+		assert_non_null(strstr(error.text, "'6'"));
+		fault.only = NULL;
+	}
+	/* format 2: a file that will not go keeps those behind it */
+	home.format = 2;
+	home.side = home.shards;
+	scratch_write("0.0.6", "x", 1);
+	scratch_write("0.1.6", "x", 1);
+	fault_io_arm(&fault, 2, EIO, false);
+	assert_int_equal(sde__shard_remove(here, &l.geometry, K, &error), -EIO);
+	assert_true(scratch_exists("0.1.6"));
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__shard_remove(here, &l.geometry, K, &error), 0);
+	assert_int_equal(scratch_entries("."), 0);
+	assert_int_equal(fault.handles, 0);
+}
+
 static void names_are_decimal(void **state)
 {
 	char name[SDE__SHARD_NAME_SIZE];
@@ -617,6 +776,11 @@ int main(void)
 		SCRATCH_TEST(a_chunk_of_another_run_or_name_is_refused),
 		SCRATCH_TEST(a_missing_chunk_is_a_hole_and_other_things_no_chunk),
 		cmocka_unit_test(memory_is_at_least_what_is_taken),
+		SCRATCH_TEST(an_index_within_the_side_table_is_refused),
+		SCRATCH_TEST(an_inner_chunk_that_is_too_short_has_its_cause),
+		SCRATCH_TEST(a_chunk_that_memory_cannot_hold_is_refused),
+		SCRATCH_TEST(a_look_tells_what_is_in_a_files_place),
+		SCRATCH_TEST(asking_for_a_chunk_removing_and_syncing_it_tell_what_fails),
 		cmocka_unit_test(names_are_decimal),
 	};
 

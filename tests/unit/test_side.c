@@ -4,6 +4,7 @@
 
 #include "crc32c.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -202,6 +203,29 @@ static void impossible_sizes_are_refused(void **state)
 	}
 }
 
+/* One slot that is all of them: 32769 states of 64 KiB. */
+static void states_of_more_than_2_GiB_are_refused(void **state)
+{
+	struct sde__slot_layout l = {
+		.geometry = { .dimension = 1, .trajectories = 1, .chunk_size = 32769,
+			      .inner_width = 1, .dtype = SDE_FLOAT64 },
+		.order = SDE_LAYOUT_DIMENSION_TRAJECTORY,
+		.state_capacity = SDE__STATE_CAPACITY_MAX, .segments = 2,
+	};
+	const struct sde__slot_head head = { 0, 0, SDE__STATE_CAPACITY_MAX, false };
+	struct sde__side side = { .size = 0 };
+	struct sde_error error = { 0 };
+	unsigned char slot[SDE__SLOT_STATE_OFFSET];
+
+	(void)state;
+	assert_int_equal(sde__slot_layout_derive(&l, NULL), 0);
+	l.slot_size = 0;
+	sde__slot_head_write(slot, &head);
+	assert_int_equal(sde__side_build(&side, &l, slot, 32769, 0, 0, run, &error), -EFBIG);
+	assert_non_null(strstr(error.text, "over 2 GiB"));
+	sde__side_free(&side);
+}
+
 static void a_slot_with_an_impossible_state_is_corrupt(void **state)
 {
 	const struct sde__slot_layout l = layout();
@@ -227,6 +251,7 @@ int main(void)
 		cmocka_unit_test(memory_is_used_again),
 		cmocka_unit_test(every_flipped_bit_is_seen),
 		cmocka_unit_test(impossible_sizes_are_refused),
+		cmocka_unit_test(states_of_more_than_2_GiB_are_refused),
 		cmocka_unit_test(a_slot_with_an_impossible_state_is_corrupt),
 	};
 

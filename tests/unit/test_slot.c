@@ -75,6 +75,13 @@ static void impossible_rings_are_refused(void **state)
 		layout(1, (uint64_t)1 << 59, 2, SDE_FLOAT64, 0, 2),
 		layout(1, (uint64_t)1 << 40, (uint64_t)1 << 30, SDE_FLOAT64, 0, 2),
 		layout((uint64_t)1 << 30, (uint64_t)1 << 30, 1, SDE_FLOAT64, 65536, 2),
+		/* what overflows: a payload of 2^64 - 8 bytes, rounded up; one of 2^64 - 64, and
+		 * the head; 192 T, rounded up to a page; 2^63 bytes, twice; 2^62, twice */
+		layout(1, ((uint64_t)1 << 61) - 1, 1, SDE_FLOAT64, 0, 2),
+		layout(1, ((uint64_t)1 << 61) - 8, 1, SDE_FLOAT64, 0, 2),
+		layout(1, 16, UINT64_MAX / 192, SDE_FLOAT64, 0, 2),
+		layout(1, 8, (uint64_t)1 << 56, SDE_FLOAT64, 0, 2),
+		layout(1, 8, (uint64_t)1 << 55, SDE_FLOAT64, 0, 2),
 	};
 
 	(void)state;
