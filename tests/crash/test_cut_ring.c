@@ -329,6 +329,20 @@ static int save_of_a_cut_last(void)
 	return end(storage, sde_storage_save(storage), "'data/.ring/segment.0'");
 }
 
+/* The numbers have been encoded, times and states are still to be copied. */
+static int seal_of_a_cut_chunk(void)
+{
+	struct sde_storage *storage = stored(T, false);
+
+	pthread_mutex_lock(&publisher->lock);
+	while (sde__publisher_step(publisher, SDE__ROLE_ENCODE, publisher->raw))
+		;
+	pthread_mutex_unlock(&publisher->lock);
+	if (truncate(RING "segment.0", 0))
+		return ENDED_WRONG;
+	return end(storage, sde_storage_save(storage), "'data/.ring/segment.0'");
+}
+
 static int truncate_to_a_cut_last(void)
 {
 	struct sde_storage *storage = stored(T + 2, true);
@@ -370,8 +384,8 @@ static int resume_into_a_cut_segment(void)
 static void with_the_guard_what_is_carried_over_is_refused(void **state)
 {
 	static int (*const act[])(void) = {
-		last_of_a_cut_segment, save_of_a_cut_last, truncate_to_a_cut_last,
-		truncate_into_a_cut_segment, resume_into_a_cut_segment,
+		last_of_a_cut_segment, save_of_a_cut_last, seal_of_a_cut_chunk,
+		truncate_to_a_cut_last, truncate_into_a_cut_segment, resume_into_a_cut_segment,
 	};
 
 	(void)state;

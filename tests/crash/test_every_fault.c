@@ -1010,6 +1010,11 @@ static void every_allocation_may_fail(void **state)
 		sweep_all(scripts[i], options, true, 101 * SPARSE);
 	options.zarr_format = 2;
 	sweep_all(&crashed, options, true, 101 * SPARSE);
+	/* what is copied aside for the guard */
+	options = small_options(3, SDE_SYNC_CHUNK);
+	options.ring_io = SDE_RING_IO_MAPPED;
+	options.sigbus_guard = SDE_SIGBUS_GUARD_ON;
+	sweep_all(&again, options, true, 1009 * SPARSE);
 }
 
 /* The same with threads, where a call fails in one and is told in another. */

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #endif
 #include "publisher_state.h"
+#include "sanitized.h"
 #include "scratch.h"
 #include "twin.h"
 #include "zarr_config.h"
@@ -19,6 +20,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -251,6 +254,45 @@ static void only_chunks_that_are_late_are_synced_in_the_ring(void **state)
 	p->config.sync_interval_ms = 7;
 	assert_int_equal(sde__publisher_sync_due(p, 3, filled, &upto), 3 + 7 * MS);
 	bench_close(&b);
+}
+
+/* Each has a stack of some MiB: at the third or so there is no room. */
+static void a_thread_that_cannot_be_started_is_told(void **state)
+{
+	int status;
+	pid_t child;
+
+	(void)state;
+	if (SANITIZED) {
+		print_message("a sanitizer does not fit below a limit of addresses\n");
+		skip();
+	}
+	fflush(NULL);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		const rlim_t spare = (rlim_t)24 << 20;
+		struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+		struct sde_storage *storage;
+		struct sde_error error = { 0 };
+		struct rlimit limit;
+		unsigned long pages;
+		FILE *file = fopen("/proc/self/statm", "r");
+
+		if (!file || fscanf(file, "%lu", &pages) != 1)
+			_exit(2);
+		fclose(file);
+		limit.rlim_cur = limit.rlim_max = pages * (rlim_t)sysconf(_SC_PAGESIZE) + spare;
+		setrlimit(RLIMIT_AS, &limit);
+		options.chunk_size = T;
+		options.threads = 32;
+		if (sde_zarr_storage_create(&storage, PATH, &ensemble, &options, &error) != -EAGAIN)
+			_exit(3);
+		_exit(strstr(error.text, "cannot start a thread") ? 0 : 4);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(scratch_entries("."), 0);
 }
 
 static void stopping_nothing_is_allowed(void **state)
@@ -696,6 +738,7 @@ int main(void)
 		WATCHED_TEST(a_failure_stays_until_save_succeeds),
 		WATCHED_TEST(a_reset_publisher_starts_from_what_is_published),
 		WATCHED_TEST(only_chunks_that_are_late_are_synced_in_the_ring),
+		WATCHED_TEST(a_thread_that_cannot_be_started_is_told),
 		WATCHED_TEST(stopping_nothing_is_allowed),
 		WATCHED_TEST(a_single_failure_costs_nothing),
 		WATCHED_TEST(a_single_failure_with_threads_costs_nothing),

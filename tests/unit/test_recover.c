@@ -323,6 +323,165 @@ static void leftovers_of_a_killed_run_are_removed(void **state)
 	remove_store(&twin);
 }
 
+/* More of them than are listed at once, and a name that is longer than any of ours. */
+static void any_number_of_leftovers_is_removed(void **state)
+{
+	static struct fault_io fault;
+	const struct sde__zarr_hooks hooks = { .io = &fault.io, .synchronous = true };
+	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+	static const char foreign[] = PATH "/data/c/0/0/"
+		"12345678901234567890123456789012345678901234567890.tmp";
+	struct sde_storage *storage;
+	struct sde_error error;
+	struct twin twin;
+	unsigned left = 0;
+
+	(void)state;
+	options.threads = 1;
+	crash(&twin, 5, 7);
+	for (unsigned i = 0; i < 40; i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), PATH "/data/c/0/0/%u%s", 100 + i, i % 2 ? ".tmp" : "");
+		scratch_write(name, "torn", 4);
+	}
+	scratch_write(foreign, "mine", 4);
+	/* each call that removes one of them fails once: it is told, and the rest stays */
+	fault_io_init(&fault);
+	for (unsigned long n = 1; ; n++) {
+		int ret;
+
+		memset(&error, 0, sizeof(error));
+		fault_io_arm(&fault, n, EIO, false);
+		fault.only = "remove_at";
+		ret = sde__zarr_resume(&storage, PATH, &options, &hooks, &error);
+		fault.only = NULL;
+		if (!ret && !fault.fired)
+			break;
+		if (!ret) {
+			assert_int_equal(sde_storage_close(storage), 0);
+			continue;
+		}
+		assert_int_equal(ret, -EIO);
+		left += strstr(error.text, "leftover") != NULL;
+	}
+	assert_true(left > 0);
+	fault_io_arm(&fault, 0, 0, false);
+	twin.state_size = 0;
+	twin_check(&twin, storage);
+	assert_int_equal(sde_storage_close(storage), 0);
+	/* the chunks 0 and 1 */
+	assert_true(scratch_exists(foreign));
+	assert_int_equal(scratch_entries(PATH "/data/c/0/0"), 3);
+	remove_store(&twin);
+}
+
+/* Times are copied 4096 at once. */
+static void more_than_4096_snapshots_are_recovered_from_the_ring(void **state)
+{
+	struct sde_zarr_options options = defaults();
+	const struct life life = { 0, NEVER, NEVER, NEVER, 0, 5000, &options, false };
+	struct sde_storage *storage;
+	struct sde_error error;
+	struct twin twin;
+
+	(void)state;
+	options.chunk_size = 3000;
+	options.segments = 2;
+	twin_init(&twin, &ensemble, 1, 42);
+	die(&twin, &life, false);
+	assert_int_equal(look(SDE_RING_DEFAULT).published, 0);
+	twin.state_size = 0;
+	twin_assert_ok(try_resume(&storage, SDE_RING_DEFAULT, &error), error.text);
+	assert_int_equal(sde_storage_close(storage), 0);
+	twin_check_path(&twin, PATH);
+	remove_store(&twin);
+}
+
+/* An older file of the incomplete last chunk, with fewer snapshots than were published. */
+static void a_last_chunk_of_before_is_damage(void **state)
+{
+	static const char name[] = PATH "/data/c/0/0/1";
+	struct sde_storage *storage = NULL;
+	struct sde_error error;
+	struct twin twin;
+	unsigned char *old;
+	size_t size;
+
+	(void)state;
+	crash(&twin, 5, 5);
+	twin.state_size = 0;
+	twin_assert_ok(try_resume(&storage, SDE_RING_DEFAULT, &error), error.text);
+	twin_assert_ok(sde_storage_save(storage), "save");
+	old = scratch_read(name, &size);
+	twin_store(&twin, storage, 2);
+	twin_assert_ok(sde_storage_close(storage), "close");
+	scratch_write(name, old, size);
+	free(old);
+	twin_assert_is(try_resume(&storage, SDE_RING_DEFAULT, &error), SDE_E_CORRUPT, error.text);
+	twin_assert_sentence(error.text, name, "fewer than were published");
+	assert_int_equal(look(SDE_RING_DEFAULT).committed, 7);
+	remove_store(&twin);
+}
+
+static void a_chunk_of_format_2_without_any_file_is_a_hole(void **state)
+{
+	struct sde_zarr_options options = defaults();
+	const struct life life = { 0, 10, NEVER, NEVER, 0, 11, &options, false };
+	struct sde_storage *storage = NULL;
+	struct sde_error error;
+	struct twin twin;
+
+	(void)state;
+	options.zarr_format = 2;
+	twin_init(&twin, &ensemble, 1, 42);
+	die(&twin, &life, false);
+	/* what has an inner chunk's name is none if there is no such inner chunk */
+	scratch_write(PATH "/data/0.99.0", "not counted", 11);
+	assert_true(look(SDE_RING_DEFAULT).chunk_files < 99);
+	assert_int_equal(system("rm " PATH "/data/0.*.1 " PATH "/data/.side/1"), 0);
+	twin_assert_is(try_resume(&storage, SDE_RING_DEFAULT, &error), SDE_E_HOLE, error.text);
+	twin_assert_sentence(error.text, PATH "/data/0.0.1", "missing");
+	remove_store(&twin);
+}
+
+/* Each call of looking at a store, and of counting its files, fails once. */
+static void a_look_that_fails_is_told(void **state)
+{
+	static struct fault_io fault;
+	const struct sde__zarr_hooks hooks = { .io = &fault.io, .synchronous = true };
+	static const int errors[] = { EIO, ENOENT };
+	struct sde_storage *storage;
+	struct twin twin;
+
+	(void)state;
+	crash(&twin, 9, 11);
+	fault_io_init(&fault);
+	for (int e = 0; e < 2; e++)
+		for (unsigned long n = 1; ; n++) {
+			struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+			struct sde_error error = { 0 };
+			int ret;
+
+			fault_io_arm(&fault, n, errors[e], false);
+			ret = sde__zarr_open(&storage, PATH, NULL, &hooks, &error);
+			if (!ret) {
+				ret = sde_storage_info(storage, &info);
+				if (ret)
+					twin_assert_sentence(twin_sentence(storage), NULL, NULL);
+				else
+					assert_true(info.committed <= 11);
+				sde_storage_close(storage);
+			} else {
+				twin_assert_sentence(error.text, NULL, NULL);
+			}
+			assert_int_equal(fault.handles, 0);
+			if (!fault.fired)
+				break;
+		}
+	remove_store(&twin);
+}
+
 static void a_missing_chunk_file_is_a_hole(void **state)
 {
 	struct sde_storage *storage = NULL;
@@ -820,6 +979,11 @@ int main(void)
 		SCRATCH_TEST(a_run_may_die_again_and_again),
 		SCRATCH_TEST(a_second_resume_finds_nothing_to_do),
 		SCRATCH_TEST(leftovers_of_a_killed_run_are_removed),
+		SCRATCH_TEST(any_number_of_leftovers_is_removed),
+		SCRATCH_TEST(more_than_4096_snapshots_are_recovered_from_the_ring),
+		SCRATCH_TEST(a_last_chunk_of_before_is_damage),
+		SCRATCH_TEST(a_chunk_of_format_2_without_any_file_is_a_hole),
+		SCRATCH_TEST(a_look_that_fails_is_told),
 		SCRATCH_TEST(a_missing_chunk_file_is_a_hole),
 		SCRATCH_TEST(a_damaged_last_chunk_is_taken_from_the_ring),
 		SCRATCH_TEST(a_sealed_chunk_behind_the_published_ones_counts),
