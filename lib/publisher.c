@@ -350,8 +350,8 @@ static void wait_change(struct sde__publisher *p)
 		pthread_cond_wait(&p->changed, &p->lock);
 		return;
 	}
-	if (!sde__publisher_step(p, SDE__ROLE_SEAL | SDE__ROLE_ENCODE, p->raw) &&
-	    !p->failure.code) {
+	/* not covered: who waits has left a step to take, or one has failed */
+	if (!sde__publisher_step(p, SDE__ROLE_SEAL | SDE__ROLE_ENCODE, p->raw) && !p->failure.code) {
 		const struct sde_error stuck = { -EDEADLK, "the publisher has no step to take" };
 
 		set_failure(p, &stuck);

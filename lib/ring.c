@@ -135,6 +135,7 @@ static int write_header(struct sde__ring *ring, struct sde__ring_header *header,
 		return sde__fail_why(error, ret, "cannot read '" SDE__BOOT_ID_FILE "'");
 	sde__ring_header_encode(header, page);
 	ret = sde__ring_file_fill(&ring->header, 0, page, sizeof(page), error);
+	/* not covered: nothing is under the guard before the ring is laid */
 	return ret ? ret : sde__ring_file_put(&ring->header, 0, sizeof(page), error);
 }
 

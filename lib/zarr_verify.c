@@ -239,12 +239,13 @@ static uint64_t skip_inner(struct verification *v, uint64_t inner)
 	struct sde_error why = { 0 };
 	uint64_t next;
 
-	if (sde__chunk_list_next_inner(&v->reader->home, v->chunk, inner, &next, &v->failed))
-		return count;
-	if (next > count)
+	/* what cannot be listed is lost up to the end */
+	if (sde__chunk_list_next_inner(&v->reader->home, v->chunk, inner, &next, &why) || next > count)
 		next = count;
 	if (next == inner)
 		return next;
+	if (why.code)
+		v->cursor.file.cause = SDE_CAUSE_UNREADABLE;
 	sde__fail(&why, SDE_E_HOLE, "'%s/data' lacks the inner chunks %" PRIu64 ":%" PRIu64
 		  " of chunk %" PRIu64, v->reader->home.path, inner, next, v->chunk);
 	tell_file(v, SDE_PART_DATA, inner, next, &why);
@@ -334,10 +335,13 @@ static int skip_missing(struct verification *v, uint64_t *chunk, uint64_t end,
 	char place[320];
 	int ret;
 
-	ret = sde__chunk_list_next(&reader->home, *chunk, chunk, error);
+	ret = sde__chunk_list_next(&reader->home, *chunk, chunk, &why);
+	if (ret && !sde__is_damage(ret))
+		return sde__fail(error, ret, "%s", why.text);
+	/* what cannot be listed is lost up to the end */
 	if (ret)
-		return ret;
-	if (*chunk > chunks)
+		damage.cause = SDE_CAUSE_UNREADABLE;
+	if (ret || *chunk > chunks)
 		*chunk = chunks;
 	damage.snapshots[0] = first;
 	damage.snapshots[1] = *chunk < chunks ? *chunk * size : end;

@@ -855,6 +855,80 @@ static void a_ring_of_another_run_is_never_read(void **state)
 	remove_store(&twin);
 }
 
+/* All of these leave slots and segments as large as they are. */
+static void another_shape(struct sde__ring_header *header, unsigned char *page)
+{
+	static unsigned which;
+	struct sde__geometry *g = &header->layout.geometry;
+
+	(void)page;
+	switch (which++ % 5) {
+	case 0: g->trajectories = g->dimension * g->trajectories; g->dimension = 1; break;
+	case 1: g->trajectories++; break;
+	case 2: g->chunk_size++; break;
+	case 3: g->dtype = SDE_FLOAT32; break;
+	default: header->layout.state_capacity++; break;
+	}
+	assert_int_equal(sde__slot_layout_derive(&header->layout, NULL), 0);
+}
+
+static void a_ring_of_another_shape_is_never_read(void **state)
+{
+	struct twin twin;
+
+	(void)state;
+	for (int i = 0; i < 5; i++) {
+		crash(&twin, 2, 7);
+		edit_header(another_shape);
+		assert_int_equal(look(SDE_RING_DEFAULT).committed, 2);
+		twin_truncate(&twin, 2);
+		go_on(&twin, SDE_RING_DISCARD);
+		remove_store(&twin);
+	}
+}
+
+/* One that had nothing which is not in the files is not worth a word to resume. */
+static void a_ring_of_another_run_with_less_is_no_obstacle(void **state)
+{
+	struct twin twin;
+
+	(void)state;
+	crash(&twin, 2, 2);
+	twin_free(&twin);
+	assert_int_equal(system("cp -r " PATH "/data/.ring ring; rm -r " PATH), 0);
+	crash(&twin, 5, 5);
+	twin.state_size = 0;
+	go_on(&twin, SDE_RING_DEFAULT);
+	assert_int_equal(system("cp -r ring " PATH "/data/.ring"), 0);
+	assert_int_equal(look(SDE_RING_DEFAULT).ignored, 0);
+	go_on(&twin, SDE_RING_DEFAULT);
+	assert_int_equal(system("rm -r ring"), 0);
+	remove_store(&twin);
+}
+
+/* Read-only, while the writer is there and does not mend it. */
+static void a_damaged_last_chunk_of_a_running_store_is_waited_for_no_longer_than_a_while(void **state)
+{
+	struct sde_zarr_options options = defaults();
+	struct sde_storage *storage;
+	struct twin twin;
+	unsigned char *bytes;
+	size_t size;
+
+	(void)state;
+	twin_init(&twin, &ensemble, 1, 42);
+	assert_int_equal(sde__zarr_create(&storage, PATH, &ensemble, &options, &synchronous, NULL), 0);
+	twin_store(&twin, storage, T + 2);
+	assert_int_equal(sde_storage_save(storage), 0);
+	bytes = scratch_read(PATH "/data/c/0/0/1", &size);
+	scratch_write(PATH "/data/c/0/0/1", bytes, 70);
+	free(bytes);
+	assert_int_equal(look(SDE_RING_DEFAULT).committed, T + 2);
+	twin.state_size = 0;
+	assert_int_equal(sde_storage_close(storage), 0);
+	remove_store(&twin);
+}
+
 /* A truncate that died half way: what it kept was published before. */
 static void a_ring_of_another_epoch_is_ignored(void **state)
 {
@@ -995,6 +1069,9 @@ int main(void)
 		SCRATCH_TEST(a_copied_ring_with_nothing_new_is_no_obstacle),
 		SCRATCH_TEST(another_device_on_the_same_boot_is_a_copy),
 		SCRATCH_TEST(a_ring_of_another_run_is_never_read),
+		SCRATCH_TEST(a_ring_of_another_shape_is_never_read),
+		SCRATCH_TEST(a_ring_of_another_run_with_less_is_no_obstacle),
+		SCRATCH_TEST(a_damaged_last_chunk_of_a_running_store_is_waited_for_no_longer_than_a_while),
 		SCRATCH_TEST(a_ring_of_another_epoch_is_ignored),
 		SCRATCH_TEST(a_chunk_file_of_an_older_epoch_does_not_count),
 		SCRATCH_TEST(a_damaged_ring_is_named_and_can_be_discarded),

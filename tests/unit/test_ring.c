@@ -575,6 +575,25 @@ static void a_synced_commit_counts_only_once_it_is_on_the_device(void **state)
 	sde__ring_free(ring);
 }
 
+static void a_synced_commit_leaves_sealed_slots_alone(void **state)
+{
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 0, 0);
+	store_all(ring, 0, T);
+	assert_int_equal(sde__ring_seal(ring, T, false, NULL), 0);
+	assert_int_equal(sde__ring_claim(ring, T, NULL), 0);
+	fill(ring, T);
+	fault_io_arm(&fault, 0, 0, false);
+	assert_int_equal(sde__ring_commit_synced(ring, T, NULL), 0);
+	assert_int_equal(fault_io_count(&fault, sync_call(), "segment.0"), 0);
+	assert_int_equal(fault_io_count(&fault, sync_call(), "segment.1"), 1);
+	assert_int_equal(sde__ring_get(ring, SDE__RING_SYNCED), T + 1);
+	sde__ring_free(ring);
+}
+
 static void recycle_makes_the_chunks_own_segment_writable(void **state)
 {
 	struct sde__ring *ring;
@@ -743,6 +762,10 @@ static void impossible_counters_are_corrupt(void **state)
 		poke("header", row[i].counter, &good, 8);
 		assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
 	}
+	/* a base within a chunk that is sealed */
+	poke("header", SDE__RING_SEALED, &(uint64_t){ T }, 8);
+	poke("header", SDE__RING_BASE, &(uint64_t){ 1 }, 8);
+	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), SDE_E_CORRUPT);
 	sde__ring_reader_close(reader);
 	sde__ring_free(ring);
 }
@@ -936,6 +959,53 @@ static void a_lost_segment_is_damage_not_the_absence_of_a_ring(void **state)
 	assert_int_equal(sde__ring_reader_open(&reader, &fault.io, scratch_directory(), &error),
 			 SDE_E_CORRUPT);
 	assert_non_null(strstr(error.text, "segment.1"));
+	assert_int_equal(fault.handles, 0);
+}
+
+/* The epoch is read first and last: here a truncate begins and ends between the two. */
+static void raise_epoch(void *ctx, const char *call, const char *name)
+{
+	unsigned *reads = ctx;
+
+	if (!strcmp(call, "pread") && !strcmp(name, "header") && ++*reads == 4)
+		poke("header", SDE__RING_EPOCH, &(uint64_t){ 8 }, 8);
+}
+
+static void counters_of_two_epochs_are_none(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde__ring_counters c;
+	struct sde__ring *ring;
+	unsigned reads = 0;
+
+	(void)state;
+	fault_io_init(&fault);
+	ring = enacted(0, 3, 7);
+	reader = reader_of();
+	fault.before = raise_epoch;
+	fault.before_ctx = &reads;
+	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+	assert_true(c.epoch == SDE__RING_EPOCH_NONE);
+	assert_int_equal(sde__ring_reader_counters(reader, &c, NULL), 0);
+	assert_int_equal(c.epoch, 8);
+	sde__ring_reader_close(reader);
+	sde__ring_free(ring);
+}
+
+/* Whether the ring is on its way out cannot be known then. */
+static void a_lost_segment_of_a_ring_that_cannot_be_asked_is_told(void **state)
+{
+	struct sde__ring_reader *reader;
+	struct sde_error error = { 0 };
+
+	(void)state;
+	fault_io_init(&fault);
+	sde__ring_free(enacted(0, 0, 0));
+	assert_int_equal(unlink("segment.0"), 0);
+	fault_io_arm(&fault, 1, EIO, false);
+	fault.only = "stat";
+	assert_int_equal(sde__ring_reader_open(&reader, &fault.io, scratch_directory(), &error), -ENOENT);
+	assert_non_null(strstr(error.text, "segment.0"));
 	assert_int_equal(fault.handles, 0);
 }
 
@@ -1192,6 +1262,7 @@ int main(void)
 		SCRATCH_TEST(sync_leaves_sealed_slots_alone),
 		SCRATCH_TEST(seal_puts_the_counter_on_the_device),
 		SCRATCH_TEST(a_synced_commit_counts_only_once_it_is_on_the_device),
+		SCRATCH_TEST(a_synced_commit_leaves_sealed_slots_alone),
 		SCRATCH_TEST(recycle_makes_the_chunks_own_segment_writable),
 		SCRATCH_TEST(a_slot_is_intact_until_it_is_claimed_again),
 		SCRATCH_TEST(slots_below_the_base_were_never_there),
@@ -1204,6 +1275,8 @@ int main(void)
 		SCRATCH_TEST(without_a_boot_id_only_what_is_synced_holds),
 		SCRATCH_TEST(a_boot_id_that_cannot_be_read_just_now_is_an_error),
 		SCRATCH_TEST(damaged_ring_files_are_refused),
+		SCRATCH_TEST(counters_of_two_epochs_are_none),
+		SCRATCH_TEST(a_lost_segment_of_a_ring_that_cannot_be_asked_is_told),
 		SCRATCH_TEST(a_lost_segment_is_damage_not_the_absence_of_a_ring),
 		SCRATCH_TEST(a_ring_removed_under_its_reader_is_no_ring),
 		SCRATCH_TEST(any_failing_call_of_a_reader_is_returned),
