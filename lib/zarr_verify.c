@@ -245,7 +245,7 @@ static uint64_t skip_inner(struct verification *v, uint64_t inner)
 	if (next == inner)
 		return next;
 	if (why.code)
-		v->cursor.file.cause = SDE_CAUSE_UNREADABLE;
+		v->cursor->file.cause = SDE_CAUSE_UNREADABLE;
 	sde__fail(&why, SDE_E_HOLE, "'%s/data' lacks the inner chunks %" PRIu64 ":%" PRIu64
 		  " of chunk %" PRIu64, v->reader->home.path, inner, next, v->chunk);
 	tell_file(v, SDE_PART_DATA, inner, next, &why);
