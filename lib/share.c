@@ -5,6 +5,7 @@
 #endif
 #include "share.h"
 
+#include "planted.h"
 #include "rank_columns.h"
 #include "recover.h"
 
@@ -212,6 +213,16 @@ int sde__share_recover_documents(struct sde__share *share, struct sde_error *err
 	return sde__recover_documents(share->column[0].reader, &share->config, error);
 }
 
+/* A column's ring is nowhere after a power loss if its directory's name is lost. */
+static int sync_ring_name(const struct sde__share *share, struct sde_error *error)
+{
+	int ret = 0;
+
+	if (share->columns > 1 && is_durable(share) && !sde__planted("ring-name-not-synced"))
+		ret = share->io->sync(share->io->ctx, share->home.ring);
+	return ret ? sde__fail_why(error, ret, "cannot sync '%s/data/.ring'", share->home.path) : 0;
+}
+
 static int begin_column(struct sde__share_column *column, struct sde_error *error)
 {
 	struct sde__share *share = column->share;
@@ -232,6 +243,8 @@ static int begin_column(struct sde__share_column *column, struct sde_error *erro
 		ret = sde__zarr_refill(z, column->reader, snapshots, error);
 	if (!ret && column->reader)
 		ret = sde__zarr_refill_last(z, column->reader, error);
+	if (!ret)
+		ret = sync_ring_name(share, error);
 	if (!ret)
 		ret = sde__ring_enact(z->ring, snapshots - snapshots % sde__zarr_chunk_size(z),
 				      snapshots, share->config.metadata.epoch, is_durable(share), error);
