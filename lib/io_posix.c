@@ -297,7 +297,9 @@ static int boot_id(void *ctx, unsigned char out[16])
 
 	(void)ctx;
 	memset(out, 0, 16);
-	fd = open(SDE__BOOT_ID_FILE, O_RDONLY | O_CLOEXEC);
+	do {
+		fd = open(SDE__BOOT_ID_FILE, O_RDONLY | O_CLOEXEC);
+	} while (fd < 0 && errno == EINTR);
 	if (fd < 0)
 		return -errno;
 	do {

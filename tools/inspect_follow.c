@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define SHOWN 4			/* dimensions in a line for people */
-#define STALE_MOST 5		/* looks in a row that met a truncate at work */
+#define FAILED_MOST 5		/* looks in a row that met what may pass */
 
 /* One look. */
 struct look {
@@ -271,9 +271,19 @@ static void wait_for(double until)
 	nanosleep(&pause, NULL);
 }
 
+/*
+ * A truncate at work is over soon; and of a store that is being removed first some files
+ * are gone, then all, which is what should be said.
+ */
+static bool may_pass(int code)
+{
+	return code == SDE_E_STALE || code == -ENOENT || code == SDE_E_HOLE ||
+	       code == SDE_E_CORRUPT || code == SDE_E_NOT_STORE;
+}
+
 static int look_until_the_end(struct follower *f, struct sde_error *error)
 {
-	unsigned stale = 0;
+	unsigned failed = 0;
 	int ret = 0;
 
 	for (;;) {
@@ -281,11 +291,10 @@ static int look_until_the_end(struct follower *f, struct sde_error *error)
 
 		if (!ret)
 			ret = take_look(f, error);
-		/* a truncate at work is over soon */
-		if (ret && (ret != SDE_E_STALE || ++stale == STALE_MOST))
+		if (ret && (!may_pass(ret) || ++failed == FAILED_MOST))
 			return ret;
 		if (!ret) {
-			stale = 0;
+			failed = 0;
 			if (f->how->json)
 				show_json(f);
 			else
