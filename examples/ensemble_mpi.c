@@ -133,7 +133,14 @@ int main(int argc, char **argv)
 	MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &level);
 	MPI_Comm_rank(MPI_COMM_WORLD, &rank);
 	MPI_Comm_size(MPI_COMM_WORLD, &size);
-	failed = run(argc > 1 ? argv[1] : "ensemble.zarr", rank, size);
+	if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+		if (rank == 0)
+			fprintf(stderr, "usage: ensemble_mpi [DIRECTORY]\n"
+				"Writes DIRECTORY (ensemble.zarr), replacing a store that is there.\n");
+		failed = 1;
+	} else {
+		failed = run(argc == 2 ? argv[1] : "ensemble.zarr", rank, size);
+	}
 	MPI_Finalize();
 	return failed;
 }
