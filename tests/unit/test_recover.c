@@ -929,6 +929,54 @@ static void a_damaged_last_chunk_of_a_running_store_is_waited_for_no_longer_than
 	remove_store(&twin);
 }
 
+/* Sealed further than synced: after a power loss the first slot lies behind the last. */
+static void sealed_beyond_synced(struct sde__ring_header *header, unsigned char *page)
+{
+	const uint64_t sealed = 2 * T, synced = 2 * T - 2;
+
+	another_boot(header, page);
+	memcpy(page + SDE__RING_SEALED, &sealed, 8);
+	memcpy(page + SDE__RING_SYNCED, &synced, 8);
+}
+
+/* What no writer leaves, however much of a damaged store is asked for. */
+static void refuse_gap(const char *gap)
+{
+	for (enum sde_hole on_hole = SDE_HOLE_ERROR; on_hole <= SDE_HOLE_NAN; on_hole++) {
+		struct sde_open_options options = SDE_OPEN_OPTIONS_INIT;
+		struct sde_error error = { 0 };
+		struct sde_storage *storage;
+
+		options.on_hole = on_hole;
+		twin_assert_is(sde_storage_open(&storage, PATH, &options, &error), SDE_E_HOLE,
+			       error.text);
+		twin_assert_sentence(error.text, PATH, gap);
+	}
+}
+
+static void a_ring_that_contradicts_the_files_is_shown_to_nobody(void **state)
+{
+	struct twin twin;
+
+	(void)state;
+	/* further ahead of the files than it is long */
+	crash(&twin, 2, 41);
+	for (int chunk = 1; chunk < 10; chunk++) {
+		char path[64];
+
+		snprintf(path, sizeof(path), PATH "/data/c/0/0/%d", chunk);
+		if (scratch_exists(path))
+			assert_int_equal(unlink(path), 0);
+	}
+	refuse_gap("4:33");
+	remove_store(&twin);
+	/* it ends before it begins */
+	crash(&twin, 2, 11);
+	edit_header(sealed_beyond_synced);
+	refuse_gap("4:8");
+	remove_store(&twin);
+}
+
 /* A truncate that died half way: what it kept was published before. */
 static void a_ring_of_another_epoch_is_ignored(void **state)
 {
@@ -1072,6 +1120,7 @@ int main(void)
 		SCRATCH_TEST(a_ring_of_another_shape_is_never_read),
 		SCRATCH_TEST(a_ring_of_another_run_with_less_is_no_obstacle),
 		SCRATCH_TEST(a_damaged_last_chunk_of_a_running_store_is_waited_for_no_longer_than_a_while),
+		SCRATCH_TEST(a_ring_that_contradicts_the_files_is_shown_to_nobody),
 		SCRATCH_TEST(a_ring_of_another_epoch_is_ignored),
 		SCRATCH_TEST(a_chunk_file_of_an_older_epoch_does_not_count),
 		SCRATCH_TEST(a_damaged_ring_is_named_and_can_be_discarded),
