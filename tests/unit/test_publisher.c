@@ -7,6 +7,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "fault_io.h"
 #include "publisher_state.h"
 #include "sanitized.h"
 #include "scratch.h"
@@ -57,7 +58,7 @@ struct bench {
 	struct sde__publisher *publisher;
 };
 
-static void bench_open(struct bench *b)
+static void bench_open_on(struct bench *b, const struct sde__io *io, bool synchronous)
 {
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
 	struct sde__ring_header header = { 0 };
@@ -70,28 +71,33 @@ static void bench_open(struct bench *b)
 	options.sync = SDE_SYNC_PUBLISH;
 	twin_assert_ok(sde__zarr_config_new(&b->config, &ensemble, &options, &error), error.text);
 	sde__zarr_config_set_run(&b->config, (const unsigned char *)"0123456789abcdef");
-	sde__home_init(&b->home, &sde__io_posix);
+	sde__home_init(&b->home, io);
 	twin_assert_ok(sde__home_build(&b->home, PATH, false, &exists, &error), error.text);
 	twin_assert_ok(sde__documents_write(&b->home, &b->config.metadata, false, true, &error),
 		       error.text);
 	header.layout = b->config.layout;
 	header.ring_io = SDE_RING_IO_MAPPED;	/* wherever this runs */
 	memcpy(header.run, b->config.run, 16);
-	twin_assert_ok(sde__ring_prepare(&b->ring, &sde__io_posix, b->home.ring, &header, true,
+	twin_assert_ok(sde__ring_prepare(&b->ring, io, b->home.ring, &header, true,
 				       &error),
 		       error.text);
 	twin_assert_ok(sde__ring_enact(b->ring, 0, 0, 0, true, &error), error.text);
-	config.io = &sde__io_posix;
+	config.io = io;
 	config.home = &b->home;
 	config.ring = b->ring;
 	config.metadata = &b->config.metadata;
 	config.codec = b->config.codec;
 	config.sync = b->config.sync;
 	config.threads = 1;
-	config.synchronous = true;
+	config.synchronous = synchronous;
 	memcpy(config.run, b->config.run, 16);
 	twin_assert_ok(sde__publisher_start(&b->publisher, &config, &error), error.text);
 	twin_assert_ok(sde__home_settle(&b->home, NULL, &error), error.text);
+}
+
+static void bench_open(struct bench *b)
+{
+	bench_open_on(b, &sde__io_posix, true);
 }
 
 static void bench_close(struct bench *b)
@@ -214,6 +220,95 @@ static void a_reset_publisher_starts_from_what_is_published(void **state)
 	assert_int_equal(sde__publisher_save(b.publisher, 2 * T, NULL), 0);
 	assert_int_equal(counts_of(&b).published, 2 * T);
 	bench_close(&b);
+}
+
+/* The file system under a publisher that is about to be paused. */
+struct slow {
+	struct bench *bench;
+	bool write_seen;		/* atomic */
+};
+
+/* A chunk's write takes until truncate asks for a pause. */
+static void wait_for_pause(void *ctx, const char *call, const char *name)
+{
+	struct sde__publisher *p;
+	struct slow *slow = ctx;
+	bool paused = false;
+
+	(void)name;
+	if (strcmp(call, "pwrite"))
+		return;
+	p = slow->bench->publisher;
+	__atomic_store_n(&slow->write_seen, true, __ATOMIC_RELEASE);
+	while (!paused) {
+		usleep(1000);
+		pthread_mutex_lock(&p->lock);
+		paused = p->paused;
+		pthread_mutex_unlock(&p->lock);
+	}
+}
+
+static void pause_waits_for_the_step_under_way(void **state)
+{
+	static struct fault_io fault_fs;
+	struct bench b;
+	struct slow slow = { .bench = &b };
+
+	(void)state;
+	fault_io_init(&fault_fs);
+	bench_open_on(&b, &fault_fs.io, false);
+	fault_fs.before_ctx = &slow;
+	fault_fs.before = wait_for_pause;
+	fill(&b, 0, T);
+	while (!__atomic_load_n(&slow.write_seen, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	sde__publisher_pause(b.publisher);
+	assert_int_equal(b.publisher->active, 0);
+	/* it was not left half done */
+	assert_int_equal(counts_of(&b).held, T);
+	assert_true(scratch_exists(PATH "/data/c/0/0/0"));
+	fault_fs.before = NULL;
+	assert_int_equal(sde__publisher_reset(b.publisher, NULL), 0);
+	fill(&b, 0, T);
+	assert_int_equal(sde__publisher_save(b.publisher, T, NULL), 0);
+	assert_int_equal(counts_of(&b).published, T);
+	bench_close(&b);
+}
+
+/* Blocks of times end within chunks: the rest of the chunk waits for the next attempt. */
+static void a_block_of_times_that_cannot_be_written_is_written_later(void **state)
+{
+	static struct fault_io fault_fs;
+	const uint64_t size = 3000;
+
+	(void)state;
+	for (unsigned long n = 3; n <= 4; n++) {
+		struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+		struct sde__zarr_hooks hooks = { .io = &fault_fs.io, .synchronous = true };
+		struct sde_storage *storage;
+		struct twin twin;
+
+		fault_io_init(&fault_fs);
+		options.chunk_size = size;
+		options.segments = 2;
+		options.sync = SDE_SYNC_NONE;
+		twin_init(&twin, &ensemble, 1, n);
+		assert_int_equal(sde__zarr_create(&storage, PATH, &ensemble, &options, &hooks, NULL), 0);
+		twin_store(&twin, storage, 2 * size);
+		/* of two chunks, of a block of times, of a block of iterations */
+		fault_io_arm(&fault_fs, n, EIO, false);
+		fault_fs.only = "rename_at";
+		assert_int_equal(sde_storage_save(storage), -EIO);
+		twin_assert_sentence(twin_sentence(storage), n == 3 ? "time/c/0" : "iteration/c/0",
+				     "cannot write");
+		assert_string_equal(fault_fs.event[fault_fs.failed].name, "0.tmp");
+		assert_int_equal(sde_storage_save(storage), 0);
+		twin_check(&twin, storage);
+		assert_int_equal(sde_storage_close(storage), 0);
+		twin_check_path(&twin, PATH);
+		twin_free(&twin);
+		assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(), PATH), 0);
+	}
 }
 
 #define MS UINT64_C(1000000)
@@ -737,6 +832,8 @@ int main(void)
 		WATCHED_TEST(save_publishes_a_partial_chunk_and_replaces_it),
 		WATCHED_TEST(a_failure_stays_until_save_succeeds),
 		WATCHED_TEST(a_reset_publisher_starts_from_what_is_published),
+		WATCHED_TEST(pause_waits_for_the_step_under_way),
+		WATCHED_TEST(a_block_of_times_that_cannot_be_written_is_written_later),
 		WATCHED_TEST(only_chunks_that_are_late_are_synced_in_the_ring),
 		WATCHED_TEST(a_thread_that_cannot_be_started_is_told),
 		WATCHED_TEST(stopping_nothing_is_allowed),
