@@ -502,6 +502,32 @@ static void a_foreign_lz4_header_is_refused_with_its_reason(void **state)
 	decode(&codec, frame, 3, 256, "3 bytes are too few for an lz4 header");
 }
 
+/* What is too large is told from its size: nothing behind the header is looked at. */
+static void sizes_over_a_codecs_limit_are_refused_unread(void **state)
+{
+	struct sde__codec codec = { SDE_CODEC_LZ4, 8, false, 0 };
+	unsigned char frame[sizeof(lz4_frame)], raw[256];
+	struct sde_error error = { 0 };
+
+	(void)state;
+	memcpy(frame, lz4_frame, sizeof(frame));
+	store_le32(frame, 256);
+	assert_int_equal(sde__codec_decode(&codec, frame, UINT64_C(0x80000004), raw, 256, &error),
+			 SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "2147483648 bytes is over the limit of 2147483647"));
+	sde__error_clear(&error);
+	assert_int_equal(sde__codec_decode(&codec, frame, sizeof(frame), raw, 0x7e000001, &error),
+			 SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "2113929217 bytes are over the limit of codec 'lz4'"));
+	codec.id = (enum sde_codec)9;
+	assert_int_equal(sde__codec_bound(&codec, 100), 0);
+	codec.id = SDE_CODEC_NONE;
+	assert_int_equal(sde__codec_most(&codec, SIZE_MAX), SIZE_MAX);
+	codec.id = SDE_CODEC_LZ4;
+	assert_int_equal(sde__codec_most(&codec, 10), 2569);
+	assert_true(sde__codec_most(&codec, SIZE_MAX / 2) == SIZE_MAX);
+}
+
 static void short_checksummed_bytes_are_refused_with_their_reason(void **state)
 {
 	const struct sde__codec codec = { SDE_CODEC_NONE, 8, true, 0 };
@@ -561,6 +587,7 @@ int main(void)
 		cmocka_unit_test(a_truncated_frame_is_corrupt),
 		cmocka_unit_test(a_foreign_blosc_header_is_refused_with_its_reason),
 		cmocka_unit_test(a_foreign_lz4_header_is_refused_with_its_reason),
+		cmocka_unit_test(sizes_over_a_codecs_limit_are_refused_unread),
 		cmocka_unit_test(short_checksummed_bytes_are_refused_with_their_reason),
 		cmocka_unit_test(garbage_never_crashes),
 	};

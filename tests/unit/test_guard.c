@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -159,6 +160,66 @@ static void sent_and_ignored(char *base)
 	_exit(7);
 }
 
+/*
+ * What the kernel says of a fault, without one. To itself a process may send any code;
+ * who is told so goes on, with what a fault would meet when it recurs.
+ */
+static void a_fault_elsewhere(char *base)
+{
+	struct sigaction now;
+	siginfo_t info = { 0 };
+
+	signal(SIGBUS, SIG_DFL);
+	if (sde__guard_install())
+		_exit(1);
+	info.si_signo = SIGBUS;
+	info.si_code = BUS_ADRERR;
+	info.si_addr = base;
+	if (syscall(SYS_rt_sigqueueinfo, getpid(), SIGBUS, &info))
+		_exit(2);
+	if (sigaction(SIGBUS, NULL, &now))
+		_exit(3);
+	_exit(now.sa_handler == SIG_DFL ? 44 : 4);
+}
+
+static volatile int calls;
+
+static void counting_handler(int number)
+{
+	calls += number == SIGBUS;
+}
+
+static void counting_handler_with_info(int number, siginfo_t *info, void *context)
+{
+	(void)context;
+	calls += number == SIGBUS && info->si_code <= 0;
+}
+
+static void with_a_plain_handler_that_returns(char *base)
+{
+	(void)base;
+	signal(SIGBUS, counting_handler);
+	if (sde__guard_install())
+		_exit(1);
+	errno = 77;
+	raise(SIGBUS);
+	_exit(calls == 1 && errno == 77 ? 45 : 2);
+}
+
+static void with_a_handler_that_returns(char *base)
+{
+	struct sigaction action = { .sa_sigaction = counting_handler_with_info,
+				    .sa_flags = SA_SIGINFO };
+
+	(void)base;
+	sigaction(SIGBUS, &action, NULL);
+	if (sde__guard_install())
+		_exit(1);
+	raise(SIGBUS);
+	raise(SIGBUS);
+	_exit(calls == 2 ? 46 : 2);
+}
+
 static void *volatile seen;
 
 static void own_handler(int number, siginfo_t *info, void *context)
@@ -208,6 +269,12 @@ static void what_is_not_ours_goes_where_it_went(void **state)
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
 	status = status_of(sent_and_ignored, base);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+	status = status_of(a_fault_elsewhere, base);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 44);
+	status = status_of(with_a_plain_handler_that_returns, base);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 45);
+	status = status_of(with_a_handler_that_returns, base);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 46);
 	status = status_of(with_a_handler_before, base);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 42);
 	status = status_of(with_a_plain_handler_before, base);

@@ -17,7 +17,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,6 +28,21 @@
 
 static const struct sde__io *const real = &sde__io_posix;
 static struct fault_io fault;
+
+/*
+ * In front of libc's, as this program's symbols come first: a file system that knows no
+ * flags of rename, as Lustre and NFS are.
+ */
+static int rename_flags_error;		/* an errno; 0: the kernel is asked */
+
+int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+	if (flags && rename_flags_error) {
+		errno = rename_flags_error;
+		return -1;
+	}
+	return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+}
 
 static void assert_content(const char *path, const char *text)
 {
@@ -539,6 +557,107 @@ static void a_listing_has_every_name_and_can_be_stopped(void **state)
 	assert_int_equal(count, 2);
 }
 
+static void a_new_name_is_never_put_over_another(void **state)
+{
+	static const int errors[] = { 0, EINVAL, ENOSYS };
+	const int dir = scratch_directory();
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		rename_flags_error = errors[i];
+		scratch_write("a", "1", 1);
+		scratch_write("b", "2", 1);
+		assert_int_equal(real->rename_new_at(NULL, dir, "a", dir, "b"), -EEXIST);
+		assert_content("a", "1");
+		assert_content("b", "2");
+		assert_int_equal(real->rename_new_at(NULL, dir, "a", dir, "c"), 0);
+		assert_content("c", "1");
+		assert_false(scratch_exists("a"));
+		assert_int_equal(real->rename_new_at(NULL, dir, "a", dir, "d"), -ENOENT);
+		assert_int_equal(unlink("c"), 0);
+	}
+	/* any other failure is one */
+	rename_flags_error = EACCES;
+	assert_int_equal(real->rename_new_at(NULL, dir, "b", dir, "c"), -EACCES);
+	assert_false(scratch_exists("c"));
+	rename_flags_error = 0;
+}
+
+static void what_the_kernel_refuses_is_its_errno(void **state)
+{
+	struct sde__stat st;
+	uint64_t magic;
+	void *base;
+	int fd;
+
+	(void)state;
+	fd = real->open_at(NULL, scratch_directory(), "f", O_RDWR | O_CREAT);
+	assert_true(fd >= 0);
+	assert_int_equal(real->allocate(NULL, fd, (uint64_t)INT64_MAX + 1), -EFBIG);
+	assert_int_equal(real->map(NULL, fd, 0, true, &base), -EINVAL);
+	assert_int_equal(real->list(NULL, fd, count_names, NULL), -ENOTDIR);
+	assert_int_equal(real->close(NULL, fd), 0);
+	/* nobody has it now */
+	assert_int_equal(real->close(NULL, fd), -EBADF);
+	assert_int_equal(real->stat(NULL, fd, &st), -EBADF);
+	assert_int_equal(real->pread(NULL, fd, &st, 1, 0), -EBADF);
+	assert_int_equal(real->pwrite(NULL, fd, &st, 1, 0), -EBADF);
+	assert_int_equal(real->sync(NULL, fd), -EBADF);
+	assert_int_equal(real->sync_file_system(NULL, fd), -EBADF);
+	assert_int_equal(real->allocate(NULL, fd, 1), -EBADF);
+	assert_int_equal(real->lock(NULL, fd), -EBADF);
+	assert_int_equal(real->is_locked(NULL, fd), -EBADF);
+	assert_int_equal(real->file_system(NULL, fd, &magic), -EBADF);
+	assert_int_equal(real->remove_at(NULL, scratch_directory(), "none", false), -ENOENT);
+	assert_int_equal(real->stat_at(NULL, scratch_directory(), "none", &st), -ENOENT);
+}
+
+static void without_descriptors_left_that_is_said(void **state)
+{
+	struct rlimit old, none;
+	unsigned char id[16];
+	int listed, asked;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = old;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	listed = real->list(NULL, scratch_directory(), count_names, NULL);
+	asked = real->boot_id(NULL, id);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(listed, -EMFILE);
+	/* or there is no such file at all */
+	assert_true(asked == -EMFILE || asked == -ENOENT);
+}
+
+/* A page that cannot be had is told as a full disk: what a fault would be a signal for. */
+static void a_page_that_cannot_be_had_is_an_error_before_it_is_a_signal(void **state)
+{
+	void *base = NULL;
+	int fd, ret;
+
+	(void)state;
+	fd = real->open_at(NULL, scratch_directory(), "f", O_RDWR | O_CREAT);
+	assert_true(fd >= 0);
+	assert_int_equal(real->allocate(NULL, fd, 2 * 4096), 0);
+	assert_int_equal(real->map(NULL, fd, 2 * 4096, true, &base), 0);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(real->populate(NULL, base, 4096), 0);
+	ret = real->populate(NULL, base, 2 * 4096);
+	assert_int_equal(real->unmap(NULL, base, 2 * 4096), 0);
+	if (!ret) {
+		print_message("skipped: a kernel before 5.14 cannot say it before\n");
+		skip();
+	}
+	assert_int_equal(ret, -ENOSPC);
+	/* what is not mapped is another thing, and nothing to sync either */
+	assert_int_equal(real->populate(NULL, base, 2 * 4096), -ENOMEM);
+	assert_int_equal(real->sync_map(NULL, base, 2 * 4096), -ENOMEM);
+	assert_int_equal(real->unmap(NULL, (char *)base + 1, 4096), -EINVAL);
+	real->close(NULL, fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -567,6 +686,10 @@ int main(void)
 		SCRATCH_TEST(a_mapping_is_synced_from_any_address),
 		SCRATCH_TEST(the_boot_id_is_the_kernels),
 		SCRATCH_TEST(a_listing_has_every_name_and_can_be_stopped),
+		SCRATCH_TEST(a_new_name_is_never_put_over_another),
+		SCRATCH_TEST(what_the_kernel_refuses_is_its_errno),
+		SCRATCH_TEST(without_descriptors_left_that_is_said),
+		SCRATCH_TEST(a_page_that_cannot_be_had_is_an_error_before_it_is_a_signal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
