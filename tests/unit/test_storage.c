@@ -344,6 +344,221 @@ static void info_of_an_older_program_is_not_written_beyond_its_size(void **state
 }
 
 /* ------------------------------------------------------------------------
+ * Reading through a backend that only knows values and iterations
+ */
+
+/* Two snapshots; `ahead` more iterations than that have been stored, for so many calls. */
+struct told {
+	double time[2], data[12];	/* [d][n][m] */
+	int64_t iteration[3];
+	int ahead;
+	int values, iterations;		/* calls */
+	int values_fail, iterations_fail;
+};
+
+static int told_values(void *self, struct sde_array **time, struct sde_array **data,
+		       struct sde_error *error)
+{
+	const uint64_t shape[3] = { 2, 3, 2 };
+	const int64_t strides[3] = { 48, 16, 8 };
+	struct told *told = self;
+
+	told->values++;
+	if (told->values_fail)
+		return sde__fail(error, told->values_fail, "cannot read 'values'");
+	if (time)
+		assert_int_equal(sde_array_wrap(time, told->time, SDE_FLOAT64, 1, &shape[2],
+						&strides[2], NULL, NULL), 0);
+	if (data)
+		assert_int_equal(sde_array_wrap(data, told->data, SDE_FLOAT64, 3, shape,
+						strides, NULL, NULL), 0);
+	return 0;
+}
+
+static int told_iterations(void *self, struct sde_array **iteration, struct sde_error *error)
+{
+	struct told *told = self;
+	const uint64_t shape = told->iterations++ < told->ahead ? 3 : 2;
+	const int64_t stride = 8;
+
+	if (told->iterations_fail)
+		return sde__fail(error, told->iterations_fail, "cannot read 'iterations'");
+	assert_int_equal(sde_array_wrap(iteration, told->iteration, SDE_INT64, 1, &shape, &stride,
+					NULL, NULL), 0);
+	return 0;
+}
+
+static const struct sde_backend telling = {
+	.size = sizeof(struct sde_backend), .kind = "telling", .values = told_values,
+	.iterations = told_iterations,
+};
+
+static struct sde_storage *told_storage(struct told *told, const struct sde_backend *backend)
+{
+	struct sde_storage *storage;
+
+	memset(told, 0, sizeof(*told));
+	for (int i = 0; i < 12; i++)
+		told->data[i] = i;
+	assert_int_equal(sde_storage_derive(&storage, &ensemble, backend, told, NULL, NULL), 0);
+	return storage;
+}
+
+static void the_last_snapshot_is_taken_from_values_if_need_be(void **state)
+{
+	struct sde_storage *storage;
+	struct told told;
+	double x[6];
+	int exact = 0;
+
+	(void)state;
+	storage = told_storage(&told, &telling);
+	assert_int_equal(sde_storage_last(storage, x, sizeof(x), &exact), 0);
+	assert_int_equal(exact, 1);
+	for (int i = 0; i < 6; i++)
+		assert_true(x[i] == 2 * i + 1);
+	/* who has no room asks whether it is exact */
+	exact = 0;
+	assert_int_equal(sde_storage_last(storage, NULL, 0, &exact), 0);
+	assert_int_equal(exact, 1);
+	assert_int_equal(sde_storage_last(storage, NULL, 0, NULL), -EINVAL);
+	assert_int_equal(sde_storage_last(storage, x, sizeof(x) - 1, NULL), -ENOBUFS);
+	told.values_fail = -EIO;
+	assert_int_equal(sde_storage_last(storage, x, sizeof(x), NULL), -EIO);
+	twin_assert_sentence(twin_sentence(storage), "cannot read 'values'", NULL);
+	assert_int_equal(sde_storage_close(storage), 0);
+}
+
+static int rounded_last(void *self, void *data, int *exact, struct sde_error *error)
+{
+	(void)self, (void)error;
+	memset(data, 0, sizeof(double[6]));
+	*exact = 0;
+	return 0;
+}
+
+static void a_rounded_last_snapshot_is_only_for_who_asks_whether_it_is(void **state)
+{
+	struct sde_backend rounding = telling;
+	struct sde_storage *storage;
+	struct told told;
+	double x[6];
+	int exact = 1;
+
+	(void)state;
+	rounding.last = rounded_last;
+	storage = told_storage(&told, &rounding);
+	assert_int_equal(sde_storage_last(storage, x, sizeof(x), NULL), SDE_E_NO_DATA);
+	twin_assert_sentence(twin_sentence(storage), "rounded", NULL);
+	assert_int_equal(sde_storage_last(storage, x, sizeof(x), &exact), 0);
+	assert_int_equal(exact, 0);
+	assert_int_equal(sde_storage_close(storage), 0);
+}
+
+static void arrays_of_one_moment_are_asked_for_until_they_agree(void **state)
+{
+	struct sde_array *time, *data, *iteration;
+	struct sde_storage *storage;
+	struct told told;
+
+	(void)state;
+	storage = told_storage(&told, &telling);
+	told.ahead = 7;
+	assert_int_equal(sde_storage_arrays(storage, &time, &data, &iteration), 0);
+	assert_int_equal(told.values, 8);
+	assert_int_equal(sde_array_shape(iteration)[0], 2);
+	sde_array_close(time);
+	sde_array_close(data);
+	sde_array_close(iteration);
+	/* not for ever */
+	told.iterations = 0;
+	told.ahead = 1000000;
+	assert_int_equal(sde_storage_arrays(storage, NULL, &data, &iteration), -EAGAIN);
+	assert_null(data);
+	assert_null(iteration);
+	/* what is not asked for agrees */
+	assert_int_equal(sde_storage_arrays(storage, NULL, NULL, &iteration), 0);
+	assert_int_equal(sde_array_shape(iteration)[0], 3);
+	sde_array_close(iteration);
+	assert_int_equal(sde_storage_arrays(storage, &time, NULL, NULL), 0);
+	sde_array_close(time);
+	/* if one of the calls fails nothing is given */
+	told.iterations_fail = SDE_E_HOLE;
+	assert_int_equal(sde_storage_arrays(storage, &time, &data, &iteration), SDE_E_HOLE);
+	assert_true(!time && !data && !iteration);
+	told.values_fail = -EIO;
+	assert_int_equal(sde_storage_arrays(storage, &time, &data, &iteration), -EIO);
+	assert_true(!time && !data && !iteration);
+	assert_int_equal(sde_storage_close(storage), 0);
+}
+
+static void what_a_backend_has_not_is_named(void **state)
+{
+	const struct sde_ensemble endless = { UINT64_C(1) << 31, UINT64_C(1) << 31, SDE_FLOAT64 };
+	struct sde_backend one = { .size = sizeof(one), .values = told_values };
+	struct sde_array *time, *iteration;
+	struct sde_storage *storage;
+	struct told told;
+	struct seen seen;
+	double x[6];
+	void *slot;
+	int exact;
+
+	(void)state;
+	storage = told_storage(&told, &one);
+	assert_int_equal(sde_storage_arrays(storage, &time, NULL, &iteration), SDE_E_UNSUPPORTED);
+	twin_assert_sentence(twin_sentence(storage), "a derived storage has no iterations", NULL);
+	assert_int_equal(sde_storage_columns(storage, NULL, NULL), 0);
+	assert_int_equal(sde_storage_refresh(storage), 0);
+	assert_int_equal(sde_storage_set_state(storage, NULL, 1), -EINVAL);
+	assert_int_equal(sde_storage_close(storage), 0);
+	storage = derived(&seen, &most, 1);
+	assert_int_equal(sde_storage_arrays(storage, &time, NULL, NULL), SDE_E_UNSUPPORTED);
+	twin_assert_sentence(twin_sentence(storage), "a counting storage has no values", NULL);
+	assert_int_equal(sde_storage_last(storage, x, sizeof(x), NULL), SDE_E_UNSUPPORTED);
+	assert_int_equal(sde_storage_store(storage, 0.0, NULL, 0), -EINVAL);
+	assert_int_equal(sde_storage_close(storage), 0);
+	/* a snapshot of 2^65 bytes */
+	one.store = seen_store;
+	assert_int_equal(sde_storage_derive(&storage, &endless, &one, &told, NULL, NULL), 0);
+	assert_int_equal(sde_storage_reserve(storage, 0, &slot), -ENOMEM);
+	twin_assert_sentence(twin_sentence(storage), "larger than memory", NULL);
+	assert_int_equal(sde_storage_last(storage, NULL, 0, &exact), -ENOMEM);
+	twin_assert_sentence(twin_sentence(storage), "larger than memory", NULL);
+	assert_int_equal(sde_storage_close(storage), 0);
+}
+
+static void without_a_storage_every_call_is_invalid(void **state)
+{
+	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+	struct sde_array *array;
+	double x[6] = { 0 };
+	void *slot;
+	size_t n = 0;
+
+	(void)state;
+	assert_int_equal(sde_storage_store(NULL, 0.0, x, 0), -EINVAL);
+	assert_int_equal(sde_storage_reserve(NULL, 0, &slot), -EINVAL);
+	assert_int_equal(sde_storage_commit(NULL, 0.0), -EINVAL);
+	assert_int_equal(sde_storage_set_state(NULL, x, 1), -EINVAL);
+	assert_int_equal(sde_storage_state(NULL, x, &n), -EINVAL);
+	assert_int_equal(sde_storage_last(NULL, x, sizeof(x), NULL), -EINVAL);
+	assert_int_equal(sde_storage_save(NULL), -EINVAL);
+	assert_int_equal(sde_storage_sync(NULL), -EINVAL);
+	assert_int_equal(sde_storage_truncate(NULL, 0), -EINVAL);
+	assert_int_equal(sde_storage_values(NULL, &array, NULL), -EINVAL);
+	assert_int_equal(sde_storage_iterations(NULL, &array), -EINVAL);
+	assert_int_equal(sde_storage_arrays(NULL, &array, NULL, NULL), -EINVAL);
+	assert_int_equal(sde_storage_columns(NULL, NULL, NULL), -EINVAL);
+	assert_int_equal(sde_storage_refresh(NULL), -EINVAL);
+	assert_int_equal(sde_storage_info(NULL, &info), -EINVAL);
+	assert_int_equal(sde_storage_verify(NULL, NULL), -EINVAL);
+	assert_int_equal(sde_storage_error(NULL, NULL), -EINVAL);
+	assert_string_equal(sde_storage_attributes(NULL), "{}");
+	assert_string_equal(sde_storage_time_units(NULL), "");
+}
+
+/* ------------------------------------------------------------------------
  * derive
  */
 
@@ -493,6 +708,11 @@ int main(void)
 		cmocka_unit_test(the_last_failure_is_kept_with_its_sentence),
 		cmocka_unit_test(close_always_frees_and_returns_the_status),
 		cmocka_unit_test(info_of_an_older_program_is_not_written_beyond_its_size),
+		cmocka_unit_test(the_last_snapshot_is_taken_from_values_if_need_be),
+		cmocka_unit_test(a_rounded_last_snapshot_is_only_for_who_asks_whether_it_is),
+		cmocka_unit_test(arrays_of_one_moment_are_asked_for_until_they_agree),
+		cmocka_unit_test(what_a_backend_has_not_is_named),
+		cmocka_unit_test(without_a_storage_every_call_is_invalid),
 		cmocka_unit_test(derive_refuses_what_it_cannot_use),
 		SCRATCH_TEST(the_parents_of_the_save_directory_are_made),
 		SCRATCH_TEST(the_callers_make_directory_is_used_instead),
