@@ -803,6 +803,121 @@ static void a_failing_read_is_told_and_tried_again(void **state)
 	}
 }
 
+/* Of arrays of memory; the numbers do not matter. */
+static struct sde_array *some(enum sde_dtype dtype, unsigned ndim, const uint64_t *shape)
+{
+	static double zeros[64];
+	const int64_t strides[3] = { 0, 0, 0 };
+	struct sde_array *array;
+
+	assert_int_equal(sde_array_wrap(&array, zeros, dtype, ndim, shape, strides, NULL, NULL), 0);
+	return array;
+}
+
+struct export {
+	struct sde_array *time, *data, *iteration;
+	struct sde_npz_options options;
+};
+
+static void refused(const struct export *e, int code, const char *says)
+{
+	struct sde_error error = { 0 };
+
+	twin_assert_is(sde_npz_write("no.npz", e->time, e->data, e->iteration, &e->options, &error),
+		       code, error.text);
+	twin_assert_sentence(error.text, says, NULL);
+	assert_false(scratch_exists("no.npz"));
+}
+
+static int stop_at_once(void *ctx, uint64_t done, uint64_t all)
+{
+	++*(int *)ctx;
+	assert_true(done > 0 && done <= all);
+	return 1;
+}
+
+static void arrays_that_make_no_run_are_not_written(void **state)
+{
+	const uint64_t shape[3] = { 2, 3, 4 }, five = 5;
+	const struct export good = {
+		some(SDE_FLOAT64, 1, &shape[2]), some(SDE_FLOAT32, 3, shape),
+		some(SDE_INT64, 1, &shape[2]), SDE_NPZ_OPTIONS_INIT,
+	};
+	struct sde_array *longer = some(SDE_FLOAT64, 1, &five), *flat = some(SDE_FLOAT64, 2, shape);
+	struct sde_array *whole = some(SDE_INT64, 3, shape);
+	struct export e = good;
+
+	(void)state;
+	e.time = NULL;
+	refused(&e, -EINVAL, "no time or no data");
+	e.time = longer;
+	refused(&e, -EINVAL, "time is not a one-dimensional array of 4");
+	e.time = good.iteration;
+	refused(&e, -EINVAL, "time is not");
+	e = good;
+	e.data = NULL;
+	refused(&e, -EINVAL, "no time or no data");
+	e.data = flat;
+	refused(&e, -EINVAL, "data is no array");
+	e.data = whole;
+	refused(&e, -EINVAL, "data is no array");
+	e = good;
+	e.iteration = good.time;
+	refused(&e, -EINVAL, "iteration is not");
+	e = good;
+	assert_int_equal(sde_npz_write("", e.time, e.data, NULL, NULL, NULL), -EINVAL);
+	assert_int_equal(sde_npz_write(NULL, e.time, e.data, NULL, NULL, NULL), -EINVAL);
+	e.options.size = 8;
+	refused(&e, -EINVAL, "sde_npz_options");
+	sde_array_close(good.time);
+	sde_array_close(good.data);
+	sde_array_close(good.iteration);
+	sde_array_close(longer);
+	sde_array_close(flat);
+	sde_array_close(whole);
+}
+
+static void a_selection_that_is_none_is_not_written(void **state)
+{
+	const uint64_t shape[3] = { 2, 3, 4 }, large[3] = { 1u << 31, 1u << 31, 4 };
+	const uint64_t behind[3] = { 0, 3, 0 }, still[3] = { 1, 1, 0 }, none[3] = { 2, 0, 4 };
+	const uint64_t two[3] = { 1, 1, 2 }, most[3] = { 2, 3, 3 }, late[3] = { 0, 0, 2 };
+	struct sde_array *huge = some(SDE_FLOAT64, 3, large);
+	struct export e = { .time = some(SDE_FLOAT64, 1, &shape[2]),
+			    .data = some(SDE_FLOAT64, 3, shape), .options = SDE_NPZ_OPTIONS_INIT };
+	struct sde_array *data = e.data;
+	int calls = 0;
+
+	(void)state;
+	e.options.start = behind;
+	refused(&e, -EINVAL, "along axis 1 is empty");
+	e.options.count = shape;
+	refused(&e, -ERANGE, "leaves axis 1 of length 3");
+	e.options.start = NULL;
+	e.options.count = none;
+	refused(&e, -EINVAL, "along axis 1 is empty");
+	e.options.count = NULL;
+	e.options.step = still;
+	refused(&e, -EINVAL, "step 0 along axis 2");
+	e.options.step = two;
+	e.options.count = most;
+	refused(&e, -ERANGE, "leaves axis 2 of length 4");
+	e.options.step = NULL;
+	e.options.start = late;
+	refused(&e, -ERANGE, "leaves axis 2 of length 4");
+	e.options.start = e.options.count = NULL;
+	e.data = huge;
+	refused(&e, -EINVAL, "larger than a file");
+	e.data = data;
+	e.options.progress = stop_at_once;
+	e.options.progress_ctx = &calls;
+	refused(&e, -ECANCELED, "stopped");
+	assert_int_equal(calls, 1);
+	sde_array_close(huge);
+	sde_array_close(data);
+	sde_array_close(e.time);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -822,6 +937,8 @@ int main(void)
 		SCRATCH_TEST(verify_finds_a_changed_bit),
 		SCRATCH_TEST(verify_tells_how_far_it_is_and_stops_when_told),
 		SCRATCH_TEST(a_failing_read_is_told_and_tried_again),
+		SCRATCH_TEST(arrays_that_make_no_run_are_not_written),
+		SCRATCH_TEST(a_selection_that_is_none_is_not_written),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include "arena.h"
 #include "fault_io.h"
 #include "numpy_storage.h"
+#include "sanitized.h"
 #include "scratch.h"
 #include "twin.h"
 
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cmocka.h>
@@ -243,6 +245,86 @@ static void an_arena_grows_in_place(void **state)
 	assert_int_equal(sde__arena_init(&arena, (size_t)1 << 62, (size_t)1 << 61, NULL), -ENOMEM);
 }
 
+static struct sde_storage_info told(struct sde_storage *storage)
+{
+	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+
+	twin_assert_ok(sde_storage_info(storage, &info), twin_sentence(storage));
+	return info;
+}
+
+static void it_tells_what_is_stored_and_what_is_saved(void **state)
+{
+	struct sde_storage *storage;
+	struct sde_storage_info info;
+	struct twin twin;
+
+	(void)state;
+	storage = made(&ensemble, "run", 1, 0);
+	info = told(storage);
+	assert_true(info.first_time != info.first_time);
+	assert_int_equal(info.committed, 0);
+	twin_init(&twin, &ensemble, 1, 11);
+	twin_store(&twin, storage, 3);
+	info = told(storage);
+	assert_string_equal(info.kind, "numpy");
+	assert_int_equal(info.state, SDE_STATE_RUNNING);
+	assert_int_equal(info.committed, 3);
+	assert_int_equal(info.published, 0);
+	assert_memory_equal(&info.first_time, &twin.record[0]->time, 8);
+	assert_memory_equal(&info.last_time, &twin.record[2]->time, 8);
+	assert_int_equal(info.first_iteration, twin.record[0]->iteration);
+	assert_int_equal(info.last_iteration, twin.record[2]->iteration);
+	assert_true(info.memory_bytes >= 3 * (10 + 2) * 8);
+	twin_assert_ok(sde_storage_save(storage), "save");
+	assert_int_equal(told(storage).published, 3);
+	twin_store(&twin, storage, 1);
+	assert_int_equal(told(storage).published, 3);
+	/* what is in the file is not what is stored any more */
+	twin_assert_ok(sde_storage_truncate(storage, 2), "truncate");
+	twin_truncate(&twin, 2);
+	assert_int_equal(told(storage).committed, 2);
+	assert_int_equal(told(storage).published, 0);
+	twin_assert_ok(sde_storage_truncate(storage, 2), "truncate");
+	equals(&twin, storage);
+	twin_assert_ok(sde_storage_close(storage), "close");
+	file_equals(&twin, "run.npz");
+	twin_free(&twin);
+}
+
+/* Memory is cut by taking new one: if there is none, all stays. */
+static void without_addresses_nothing_is_created_or_cut(void **state)
+{
+	struct sde_storage *storage, *other;
+	struct sde_error error = { 0 };
+	struct rlimit old, limit;
+	struct twin twin;
+	int created, cut;
+
+	(void)state;
+	if (SANITIZED) {
+		print_message("skipped: a sanitizer does not fit below a limit of addresses\n");
+		skip();
+	}
+	storage = made(&ensemble, NULL, 1, 0);
+	twin_init(&twin, &ensemble, 1, 12);
+	twin_store(&twin, storage, 3);
+	assert_int_equal(getrlimit(RLIMIT_AS, &old), 0);
+	limit = old;
+	limit.rlim_cur = 1;	/* less than there is: no more of it */
+	assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+	created = sde_numpy_storage_create(&other, &ensemble, NULL, &error);
+	cut = sde_storage_truncate(storage, 1);
+	assert_int_equal(setrlimit(RLIMIT_AS, &old), 0);
+	assert_int_equal(created, -ENOMEM);
+	assert_null(other);
+	twin_assert_sentence(error.text, "cannot reserve", NULL);
+	assert_int_equal(cut, -ENOMEM);
+	equals(&twin, storage);
+	twin_assert_ok(sde_storage_close(storage), "close");
+	twin_free(&twin);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +335,8 @@ int main(void)
 		SCRATCH_TEST(wrong_arguments_are_refused),
 		SCRATCH_TEST(a_save_that_fails_can_be_repeated),
 		SCRATCH_TEST(an_arena_grows_in_place),
+		SCRATCH_TEST(it_tells_what_is_stored_and_what_is_saved),
+		SCRATCH_TEST(without_addresses_nothing_is_created_or_cut),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
