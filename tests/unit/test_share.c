@@ -356,6 +356,129 @@ static void a_rank_sees_its_own_values_at_every_moment(void **state)
 	team_run(1, look_at_own_values, &plan);
 }
 
+/* A state of its own for each rank and snapshot. */
+static size_t rank_state(char state[16], int rank, uint64_t m)
+{
+	return (size_t)snprintf(state, 16, "%d at %d", rank, (int)m) + 1;
+}
+
+/* Every other snapshot is filled in where it is stored. */
+static void store_anyhow(struct sde_storage *storage, const struct sde_ensemble *local, uint64_t first,
+			 uint64_t m)
+{
+	double *slot;
+
+	if (m % 2 == 0) {
+		TEAM_CHECK(!team_store(storage, local, first, m, 0), "%s", twin_sentence(storage));
+		return;
+	}
+	TEAM_CHECK(!sde_storage_reserve(storage, m, (void **)&slot), "%s", twin_sentence(storage));
+	for (uint64_t d = 0; d < local->dimension; d++)
+		for (uint64_t n = 0; n < local->trajectories; n++)
+			slot[d * local->trajectories + n] = team_value(d, first + n, m, 0);
+	TEAM_CHECK(!sde_storage_commit(storage, team_time(m)), "%s", twin_sentence(storage));
+}
+
+/* What is read of the snapshots 0 .. m. */
+static void look_at_everything(struct team_rank *rank, struct sde_storage *storage,
+			       const struct sde_ensemble *local, uint64_t first, uint64_t m)
+{
+	const uint64_t at[3] = { local->dimension - 1, local->trajectories - 1, m }, one[3] = { 1, 1, 1 };
+	const size_t size = (size_t)(local->dimension * local->trajectories) * sizeof(double);
+	const double right = team_value(at[0], first + at[1], m, 0);
+	struct sde_array *time, *data, *iteration, *alone;
+	char state[16], expected[16];
+	size_t n = sizeof(state);
+	double x, *last = malloc(size);
+	int64_t number;
+	int exact = 0;
+
+	TEAM_CHECK(last, " ");
+	TEAM_CHECK(!sde_storage_last(storage, last, size, &exact), "%s", twin_sentence(storage));
+	TEAM_CHECK(exact && last[local->dimension * local->trajectories - 1] == right, " ");
+	free(last);
+	TEAM_CHECK(!sde_storage_arrays(storage, &time, &data, &iteration), "%s", twin_sentence(storage));
+	TEAM_CHECK(!sde_array_read(data, at, one, NULL, &x, sizeof(x)) && x == right, " ");
+	TEAM_CHECK(!sde_array_read(time, &m, one, NULL, &x, sizeof(x)) && x == team_time(m), " ");
+	TEAM_CHECK(!sde_array_read(iteration, &m, one, NULL, &number, sizeof(number)), " ");
+	TEAM_CHECK(number == (int64_t)m, " ");
+	TEAM_CHECK(!sde_storage_iterations(storage, &alone), "%s", twin_sentence(storage));
+	TEAM_CHECK(sde_array_shape(alone)[0] == m + 1, " ");
+	sde_array_close(alone);
+	sde_array_close(time);
+	sde_array_close(data);
+	sde_array_close(iteration);
+	TEAM_CHECK(!sde_storage_state(storage, state, &n), "%s", twin_sentence(storage));
+	TEAM_CHECK(n == rank_state(expected, rank->rank, m) && !memcmp(state, expected, n), " ");
+	TEAM_CHECK(!sde_storage_verify(storage, NULL), "%s", twin_sentence(storage));
+}
+
+/* Who has no trajectories takes part in all that is for all, and has nothing to show. */
+static void look_at_nothing(struct sde_storage *storage)
+{
+	struct sde_array *time, *data;
+	char state[16];
+	size_t n = sizeof(state);
+	int exact;
+
+	TEAM_CHECK(sde_storage_values(storage, &time, &data) == SDE_E_NO_DATA, " ");
+	TEAM_CHECK(sde_storage_iterations(storage, &data) == SDE_E_NO_DATA, " ");
+	TEAM_CHECK(sde_storage_last(storage, NULL, 0, &exact) == SDE_E_NO_DATA, " ");
+	TEAM_CHECK(sde_storage_verify(storage, NULL) == SDE_E_NO_DATA, " ");
+	TEAM_CHECK(sde_storage_state(storage, state, &n) == SDE_E_NO_DATA && !n, " ");
+	TEAM_CHECK(strstr(twin_sentence(storage), "no trajectories"), " ");
+}
+
+static void use_everything(struct team_rank *rank)
+{
+	struct plan *plan = rank->ctx;
+	struct sde_ensemble local = plan->all;
+	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+	struct sde_error error = { 0 };
+	struct sde_storage *storage;
+	char state[17] = "";
+	uint64_t first;
+
+	slice(plan, rank->rank, rank->accord.size, &first, &local.trajectories);
+	TEAM_CHECK(!sde__share_create(&storage, &rank->accord, PATH, &local, &plan->options, &threads,
+				      &error), "%s", error.text);
+	TEAM_CHECK(!strcmp(sde_storage_time_units(storage), "s"), " ");
+	TEAM_CHECK(strstr(sde_storage_attributes(storage), "dt"), "%s", sde_storage_attributes(storage));
+	TEAM_CHECK(sde_storage_set_state(storage, state, sizeof(state)) == -ENOSPC, " ");
+	for (uint64_t m = 0; m < plan->to; m++) {
+		TEAM_CHECK(!sde_storage_set_state(storage, state, rank_state(state, rank->rank, m)), "%s",
+			   twin_sentence(storage));
+		store_anyhow(storage, &local, first, m);
+		if (m == T + 1) {
+			TEAM_CHECK(!sde_storage_sync(storage), "%s", twin_sentence(storage));
+			TEAM_CHECK(!sde_storage_info(storage, &info), "%s", twin_sentence(storage));
+			TEAM_CHECK(info.synced == (local.trajectories ? m + 1 : 0), " ");
+		}
+		if (local.trajectories)
+			look_at_everything(rank, storage, &local, first, m);
+		else
+			look_at_nothing(storage);
+	}
+	TEAM_CHECK(!sde_storage_info(storage, &info), "%s", twin_sentence(storage));
+	TEAM_CHECK(info.committed == plan->to && info.ensemble.trajectories == local.trajectories, " ");
+	TEAM_CHECK(!sde_storage_close_error(storage, &error), "%s", error.text);
+}
+
+static void a_rank_has_all_that_a_writer_alone_has(void **state)
+{
+	static const uint64_t counts[] = { 8, 0, 16, 5 };	/* one column, none, two, one */
+	struct plan plan = a_plan(2, 29);
+
+	(void)state;
+	plan.counts = counts;
+	plan.to = 3 * T + 2;
+	plan.options.state_capacity = 16;
+	plan.options.attributes = "{\"dt\": 0.5}";
+	plan.options.time_units = "s";
+	team_run(4, use_everything, &plan);
+	team_check_path(PATH, &plan.all, plan.to, from_start, 1);
+}
+
 /* ------------------------------------------------------------------------
  * Errors
  */
@@ -597,6 +720,27 @@ static void an_error_of_one_rank_is_that_of_all(void **state)
 	free(f.io);
 }
 
+/* A table without others: what it is asked to give or to compare stays as it is. */
+static void a_rank_alone_agrees_with_itself(void **state)
+{
+	const struct sde__accord *alone = &sde__accord_alone;
+	const struct sde_error none = { 0 }, own = { -EIO, "cannot write 'it'" };
+	struct sde__alike things[2] = { { "dimension", 3 }, { "dtype", UINT64_MAX } };
+	uint64_t value[2] = { 5, UINT64_MAX };
+	struct sde_error error = { 0 };
+
+	(void)state;
+	alone->give(alone->ctx, 0, value, sizeof(value));
+	alone->least(alone->ctx, value, 2);
+	assert_true(value[0] == 5 && value[1] == UINT64_MAX);
+	assert_int_equal(sde__accord_alike(alone, things, 2, -EINVAL, &error), 0);
+	assert_int_equal(sde__accord_agree(alone, &none, &error), 0);
+	assert_int_equal(error.code, 0);
+	/* its own error, and nothing of ranks in it */
+	assert_int_equal(sde__accord_agree(alone, &own, &error), -EIO);
+	assert_string_equal(error.text, own.text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -607,10 +751,12 @@ int main(void)
 		SCRATCH_TEST(truncate_is_for_all),
 		SCRATCH_TEST(one_writer_goes_on_with_what_several_made),
 		SCRATCH_TEST(a_rank_sees_its_own_values_at_every_moment),
+		SCRATCH_TEST(a_rank_has_all_that_a_writer_alone_has),
 		SCRATCH_TEST(ranks_that_disagree_are_told_which),
 		SCRATCH_TEST(slices_that_are_no_columns_are_refused_on_resume),
 		SCRATCH_TEST(ranks_that_stored_other_snapshots_cannot_save),
 		SCRATCH_TEST(an_error_of_one_rank_is_that_of_all),
+		SCRATCH_TEST(a_rank_alone_agrees_with_itself),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
