@@ -118,7 +118,7 @@ static void check(const struct sde_ensemble *ensemble, uint64_t chunk_size, enum
 	uint64_t estimate, some, many;
 
 	if (SANITIZED) {
-		print_message("skipped: a sanitizer takes memory of its own\n");
+		print_message("a sanitizer takes memory of its own\n");
 		skip();
 	}
 	options.chunk_size = chunk_size;
