@@ -4,6 +4,7 @@
 #define _GNU_SOURCE
 #endif
 #include "fault_io.h"
+#include "sanitized.h"
 #include "scratch.h"
 #include "team.h"
 #include "twin.h"
@@ -720,6 +721,76 @@ static void an_error_of_one_rank_is_that_of_all(void **state)
 	free(f.io);
 }
 
+static void resume_with_faults(struct team_rank *rank)
+{
+	struct faulty *f = rank->ctx;
+	struct fault_io *io = &f->io[rank->rank];
+	const struct sde__zarr_hooks hooks = { .io = &io->io, .synchronous = true };
+	struct sde_ensemble local = f->plan.all;
+	struct sde_error error = { 0 };
+	struct sde_storage *storage;
+	uint64_t first;
+	int ret;
+
+	fault_io_init(io);
+	fault_io_arm(io, rank->rank == f->rank ? f->at : 0, EIO, false);
+	slice(&f->plan, rank->rank, rank->accord.size, &first, &local.trajectories);
+	ret = sde__share_resume(&storage, &rank->accord, PATH, &local, &f->plan.options, &hooks, &error);
+	if (!ret)
+		ret = sde_storage_close_error(storage, &error);
+	TEAM_CHECK(!ret == !*error.text, "call %lu: %d '%s'", f->at, ret, error.text);
+	f->ret[rank->rank] = ret;
+	if (rank->rank == f->rank)
+		f->fired = io->fired;
+	TEAM_CHECK(io->handles == 0 && io->maps == 0, "call %lu: %d open, %d mapped", f->at, io->handles,
+		   io->maps);
+}
+
+/* Nothing is lost by a recovery that failed on one rank: others than those try again. */
+static void a_resume_that_fails_on_one_rank_can_be_tried_again(void **state)
+{
+	static const uint64_t stop[] = { 2 * T + 3, 2 * T, 2 * T + 2 };
+	struct faulty f = { .io = calloc(3, sizeof(*f.io)) };
+	const unsigned step = SANITIZED ? 7 : 3;
+	unsigned runs = 0, failures = 0;
+	const struct fault_io *io;
+	bool unsynced;
+
+	(void)state;
+	for (int form = 0; form < 4; form++) {
+		f.rank = form % 3;
+		for (f.at = 1, f.fired = true; f.fired; f.at += step, runs++) {
+			f.plan = a_plan(1, 24);
+			f.plan.options.sync = form == 3 ? SDE_SYNC_NONE : SDE_SYNC_DEFAULT;
+			f.plan.stop = stop;
+			f.plan.save_at = T + 1;
+			run_and_die(3, &f.plan);
+			team_run(3, resume_with_faults, &f);
+			for (int r = 1; r < 3; r++)
+				assert_int_equal(f.ret[r], f.ret[0]);
+			failures += f.ret[0] != 0;
+			f.plan.stop = NULL;
+			f.plan.save_at = NEVER;
+			f.plan.resume = f.plan.by_store = true;
+			f.plan.to = 3 * T + 1;
+			team_run(2, work, &f.plan);
+			/* what all three had; of a ring that cannot be synced only what was */
+			io = &f.io[f.rank];
+			unsynced = io->fired && !strcmp(io->event[io->failed].call, "sync");
+			if (f.plan.found != 2 * T && !(unsynced && f.plan.found >= T + 1))
+				fail_msg("form %d call %lu (%s '%s'): %d found", form, f.at,
+					 io->event[io->failed].call, io->event[io->failed].name,
+					 (int)f.plan.found);
+			team_check_path(PATH, &f.plan.all, f.plan.to, from_start, 1);
+			assert_false(scratch_exists(PATH "/data/.ring"));
+			sde__io_remove_tree(&sde__io_posix, scratch_directory(), PATH);
+		}
+	}
+	printf("# %u runs, %u of which failed\n", runs, failures);
+	assert_true(failures > 50);
+	free(f.io);
+}
+
 /* A table without others: what it is asked to give or to compare stays as it is. */
 static void a_rank_alone_agrees_with_itself(void **state)
 {
@@ -756,6 +827,7 @@ int main(void)
 		SCRATCH_TEST(slices_that_are_no_columns_are_refused_on_resume),
 		SCRATCH_TEST(ranks_that_stored_other_snapshots_cannot_save),
 		SCRATCH_TEST(an_error_of_one_rank_is_that_of_all),
+		SCRATCH_TEST(a_resume_that_fails_on_one_rank_can_be_tried_again),
 		SCRATCH_TEST(a_rank_alone_agrees_with_itself),
 	};
 
