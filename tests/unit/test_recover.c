@@ -376,6 +376,56 @@ static void any_number_of_leftovers_is_removed(void **state)
 	remove_store(&twin);
 }
 
+/* A chunk of format 2 is there when its side table is: that goes first, or nothing does. */
+static void a_leftover_side_table_goes_before_its_chunk(void **state)
+{
+	static const char side[] = PATH "/data/.side/100", inner[] = PATH "/data/0.0.100";
+	static struct fault_io fault;
+	const struct sde__zarr_hooks hooks = { .io = &fault.io, .synchronous = true };
+	struct sde_zarr_options options = defaults(), again = SDE_ZARR_OPTIONS_INIT;
+	const struct life life = { 0, 5, NEVER, NEVER, 0, 7, &options, false };
+	unsigned sides = 0, inners = 0;
+	bool fired = true;
+
+	(void)state;
+	options.zarr_format = 2;
+	again.threads = 1;
+	for (unsigned long n = 1; fired; n++) {
+		struct sde_error error = { 0 };
+		struct sde_storage *storage;
+		struct twin twin;
+		int ret;
+
+		twin_init(&twin, &ensemble, 1, 42);
+		die(&twin, &life, false);
+		scratch_write(side, "torn", 4);
+		scratch_write(inner, "torn", 4);
+		fault_io_init(&fault);
+		fault_io_arm(&fault, n, EIO, false);
+		fault.only = "remove_at";
+		ret = sde__zarr_resume(&storage, PATH, &again, &hooks, &error);
+		fired = fault.fired;
+		if (ret && strstr(error.text, "leftover '100'")) {
+			assert_true(scratch_exists(side) && scratch_exists(inner));
+			sides++;
+		} else if (ret && strstr(error.text, "leftover '0.0.100'")) {
+			assert_true(!scratch_exists(side) && scratch_exists(inner));
+			inners++;
+		}
+		fault_io_arm(&fault, 0, 0, false);
+		if (ret)
+			twin_assert_ok(sde__zarr_resume(&storage, PATH, &again, &hooks, &error),
+				       error.text);
+		twin.state_size = 0;
+		twin_check(&twin, storage);
+		assert_int_equal(sde_storage_close(storage), 0);
+		assert_true(!scratch_exists(side) && !scratch_exists(inner));
+		remove_store(&twin);
+	}
+	assert_int_equal(sides, 1);
+	assert_int_equal(inners, 1);
+}
+
 /* Times are copied 4096 at once. */
 static void more_than_4096_snapshots_are_recovered_from_the_ring(void **state)
 {
@@ -1102,6 +1152,7 @@ int main(void)
 		SCRATCH_TEST(a_second_resume_finds_nothing_to_do),
 		SCRATCH_TEST(leftovers_of_a_killed_run_are_removed),
 		SCRATCH_TEST(any_number_of_leftovers_is_removed),
+		SCRATCH_TEST(a_leftover_side_table_goes_before_its_chunk),
 		SCRATCH_TEST(more_than_4096_snapshots_are_recovered_from_the_ring),
 		SCRATCH_TEST(a_last_chunk_of_before_is_damage),
 		SCRATCH_TEST(a_chunk_of_format_2_without_any_file_is_a_hole),
