@@ -737,6 +737,111 @@ static int faults_of_others(void)
 	return ok;
 }
 
+/* A signal as the kernel would send it; to itself a process may. */
+static void send_fault(void *address)
+{
+	siginfo_t info = { 0 };
+
+	info.si_signo = SIGSEGV;
+	info.si_code = SEGV_MAPERR;
+	info.si_addr = address;
+	syscall(SYS_rt_sigqueueinfo, getpid(), SIGSEGV, &info);
+}
+
+static void count_plainly(int number)
+{
+	caught += number == SIGSEGV;
+}
+
+/* Before ours there was a handler without information about the fault. */
+static int faults_of_plain_handlers(void)
+{
+	struct mapped m;
+	int ok;
+
+	signal(SIGSEGV, count_plainly);
+	open_mapped(&m, 1, 8 * UNIT, SDE_MAP_HOLE_NAN);
+	caught = 0;
+	send_fault(&m);
+	ok = caught == 1 && at(&m, 0, 1, 0) == value(0, 1, 0);
+	close_mapped(&m);
+	return ok;
+}
+
+/* There was none: the next fault, or the same again, ends the process. */
+static int faults_without_handlers(void)
+{
+	struct sigaction now;
+	struct mapped m;
+	int ok;
+
+	signal(SIGSEGV, SIG_DFL);
+	open_mapped(&m, 1, 8 * UNIT, SDE_MAP_HOLE_NAN);
+	ok = at(&m, 0, 1, 0) == value(0, 1, 0);
+	send_fault(&m);
+	ok = ok && !sigaction(SIGSEGV, NULL, &now) && now.sa_handler == SIG_DFL;
+	close_mapped(&m);
+	return ok;
+}
+
+static void assert_child(int (*live)(void))
+{
+	int status;
+	pid_t child;
+
+	child = fork();
+	if (!child) {
+		alarm(60);
+		_exit(live() ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+}
+
+static void other_ways_to_handle_a_fault_stay_as_they_were(void **state)
+{
+	(void)state;
+	store_usual();
+	assert_child(faults_of_plain_handlers);
+	assert_child(faults_without_handlers);
+}
+
+/* By signals there is a table of so many, and each takes two descriptors. */
+static void what_signals_take_may_be_used_up(void **state)
+{
+	struct rlimit old, few;
+	struct sde_error error = { 0 };
+	struct mapped m[65];
+	int ret;
+
+	(void)state;
+	store_usual();
+	assert_int_equal(sde_storage_open(&m[0].storage, PATH, NULL, NULL), 0);
+	for (int i = 0; i < 65; i++)
+		assert_int_equal(sde_storage_values(m[0].storage, NULL, &m[i].data), 0);
+	for (int i = 0; i < 64; i++)
+		assert_int_equal(try_map(&m[i], 1, 8 * UNIT, SDE_MAP_HOLE_NAN), 0);
+	assert_int_equal(try_map(&m[64], 1, 8 * UNIT, SDE_MAP_HOLE_NAN), -EMFILE);
+	sde_array_error(m[64].data, &error);
+	twin_assert_sentence(error.text, "more than 64", NULL);
+	/* the last one sees, and leaves room for the next */
+	assert_true(at(&m[63], 1, 5, 7) == value(1, 5, 7));
+	sde_array_close(m[63].data);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	few = old;
+	few.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	ret = try_map(&m[64], 1, 8 * UNIT, SDE_MAP_HOLE_NAN);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	assert_int_equal(ret, -EMFILE);
+	assert_int_equal(try_map(&m[64], 1, 8 * UNIT, SDE_MAP_HOLE_NAN), 0);
+	assert_true(at(&m[64], 1, 5, 7) == value(1, 5, 7));
+	sde_array_close(m[64].data);
+	for (int i = 0; i < 63; i++)
+		sde_array_close(m[i].data);
+	assert_int_equal(sde_storage_close(m[0].storage), 0);
+}
+
 static void segmentation_faults_of_others_go_where_they_went(void **state)
 {
 	int status;
@@ -914,6 +1019,8 @@ int main(void)
 		SCRATCH_TEST(a_child_does_not_read_zeros),
 		SCRATCH_TEST(a_write_is_a_segmentation_fault),
 		SCRATCH_TEST(segmentation_faults_of_others_go_where_they_went),
+		SCRATCH_TEST(other_ways_to_handle_a_fault_stay_as_they_were),
+		SCRATCH_TEST(what_signals_take_may_be_used_up),
 		SCRATCH_TEST(bad_arguments_are_refused),
 		cmocka_unit_test(addresses_that_are_not_to_be_had_are_an_error),
 		SCRATCH_TEST(nor_are_those_of_a_store),
