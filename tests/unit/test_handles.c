@@ -452,9 +452,72 @@ static void a_block_that_is_held_outlives_its_place(void **state)
 	sde__chunk_cache_unref(cache);
 }
 
+/* What stands there is still the store: the sentence is of what is wrong with it. */
+static void a_refresh_that_fails_keeps_what_was_there(void **state)
+{
+	static const char document[] = PATH "/zarr.json";
+	struct sde_storage *w, *r;
+	unsigned char *bytes;
+	struct twin twin;
+	size_t size;
+
+	(void)state;
+	w = writer(&twin, 3);
+	twin_store(&twin, w, 40);
+	assert_int_equal(sde_storage_close(w), 0);
+	r = reader(0, 0);
+	bytes = scratch_read(document, &size);
+	scratch_write(document, bytes, size / 2);
+	assert_int_equal(sde_storage_refresh(r), SDE_E_CORRUPT);
+	twin_assert_sentence(twin_sentence(r), "zarr.json", NULL);
+	assert_int_equal(length(r), 40);
+	scratch_write(document, bytes, size);
+	free(bytes);
+	assert_int_equal(sde_storage_refresh(r), 0);
+	assert_int_equal(length(r), 40);
+	assert_int_equal(sde_storage_close(r), 0);
+	twin_free(&twin);
+}
+
+static void a_state_larger_than_the_room_for_it_says_how_large(void **state)
+{
+	struct sde_zarr_options options;
+	struct sde_storage *w, *r;
+	struct twin twin;
+	char bytes[16];
+	size_t n;
+
+	(void)state;
+	options_of(&options, 3);
+	options.state_capacity = 16;
+	assert_int_equal(sde_zarr_storage_create(&w, PATH, &ensemble, &options, NULL), 0);
+	twin_init(&twin, &ensemble, 1, 7);
+	assert_int_equal(sde_storage_set_state(w, "0123456789", 10), 0);
+	twin_store(&twin, w, 1);
+	/* from the ring, and from the file */
+	for (int closed = 0; closed < 2; closed++) {
+		r = reader(0, 0);
+		n = 9;
+		assert_int_equal(sde_storage_state(r, bytes, &n), -ERANGE);
+		twin_assert_sentence(twin_sentence(r), "10 bytes", "9");
+		assert_int_equal(n, 10);
+		assert_int_equal(sde_storage_state(r, bytes, &n), 0);
+		assert_memory_equal(bytes, "0123456789", 10);
+		n = 99;
+		assert_int_equal(sde_storage_state(r, NULL, &n), 0);
+		assert_int_equal(n, 10);
+		assert_int_equal(sde_storage_close(r), 0);
+		if (!closed)
+			assert_int_equal(sde_storage_close(w), 0);
+	}
+	twin_free(&twin);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		SCRATCH_TEST(a_refresh_that_fails_keeps_what_was_there),
+		SCRATCH_TEST(a_state_larger_than_the_room_for_it_says_how_large),
 		SCRATCH_TEST(a_refreshed_storage_sees_what_was_stored_since),
 		SCRATCH_TEST(an_empty_storage_has_values_once_it_is_refreshed),
 		SCRATCH_TEST(after_a_truncate_a_refresh_brings_good_handles),
