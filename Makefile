@@ -374,7 +374,8 @@ check-long: ## the crash tests at length: hours rather than minutes
 # Counters of processes that are killed are lost; those of the others add up, also of
 # those that end by _exit. Time limits are for builds without counters.
 coverage_exit = -include $(abspath $(srcdir)/build-aux/coverage_exit.h) -Wl,--wrap=_exit
-COVERAGE_TESTS = $(filter-out install/% interop/%,$(every_test))
+# crash/inject.sh would interrupt the writing of the counters.
+COVERAGE_TESTS = $(filter-out install/% interop/% crash/inject.sh,$(every_test))
 .PHONY: coverage mcdc
 coverage: ## lines and branches that the tests reach (gcc)
 	@rm -rf $(BUILD)/coverage

@@ -279,7 +279,7 @@ static void pause_waits_for_the_step_under_way(void **state)
 static void a_block_of_times_that_cannot_be_written_is_written_later(void **state)
 {
 	static struct fault_io fault_fs;
-	const uint64_t size = 3000;
+	const uint64_t size = 5000;	/* a block has 8192 */
 
 	(void)state;
 	for (unsigned long n = 3; n <= 4; n++) {
