@@ -4,17 +4,20 @@
 #define _GNU_SOURCE
 #endif
 #include "fault_io.h"
+#include "rank_status.h"
 #include "sanitized.h"
 #include "scratch.h"
 #include "team.h"
 #include "twin.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -648,6 +651,7 @@ struct faulty {
 	struct fault_io *io;
 	int rank;
 	unsigned long at;
+	const char *only;		/* count only these calls; NULL: all */
 	bool fired;
 	int ret[TEAM_MAX];
 };
@@ -734,6 +738,7 @@ static void resume_with_faults(struct team_rank *rank)
 
 	fault_io_init(io);
 	fault_io_arm(io, rank->rank == f->rank ? f->at : 0, EIO, false);
+	io->only = f->only;
 	slice(&f->plan, rank->rank, rank->accord.size, &first, &local.trajectories);
 	ret = sde__share_resume(&storage, &rank->accord, PATH, &local, &f->plan.options, &hooks, &error);
 	if (!ret)
@@ -746,49 +751,214 @@ static void resume_with_faults(struct team_rank *rank)
 		   io->maps);
 }
 
+/* A crash, a recovery in which a call of one rank fails, another one by others. */
+static void recover_twice(struct faulty *f, int form)
+{
+	static const uint64_t stop[] = { 2 * T + 3, 2 * T, 2 * T + 2 };
+	const struct fault_io *io = &f->io[f->rank];
+	bool unsynced;
+
+	f->plan = a_plan(1, 24);
+	f->plan.options.sync = form == 1 ? SDE_SYNC_NONE : SDE_SYNC_DEFAULT;
+	f->plan.options.keepbits = form == 2 ? 20 : 0;
+	f->plan.stop = stop;
+	f->plan.save_at = T + 1;
+	run_and_die(3, &f->plan);
+	team_run(3, resume_with_faults, f);
+	for (int r = 1; r < 3; r++)
+		assert_int_equal(f->ret[r], f->ret[0]);
+	f->plan.stop = NULL;
+	f->plan.save_at = NEVER;
+	f->plan.resume = f->plan.by_store = true;
+	f->plan.to = 3 * T + 1;
+	team_run(2, work, &f->plan);
+	/* what all three had; of a ring that cannot be synced only what was */
+	unsynced = io->fired && !strcmp(io->event[io->failed].call, "sync");
+	if (f->plan.found != 2 * T && !(unsynced && f->plan.found >= T + 1))
+		fail_msg("form %d call %lu (%s '%s'): %d found", form, f->at,
+			 io->event[io->failed].call, io->event[io->failed].name, (int)f->plan.found);
+	if (form != 2)
+		team_check_path(PATH, &f->plan.all, f->plan.to, from_start, 1);
+	assert_false(scratch_exists(PATH "/data/.ring"));
+	sde__io_remove_tree(&sde__io_posix, scratch_directory(), PATH);
+}
+
 /* Nothing is lost by a recovery that failed on one rank: others than those try again. */
 static void a_resume_that_fails_on_one_rank_can_be_tried_again(void **state)
 {
-	static const uint64_t stop[] = { 2 * T + 3, 2 * T, 2 * T + 2 };
+	static const char *const calls[] = { "sync", "remove_at", "rename_at", "make_directory_at",
+					     "allocate", "lock" };
+	const size_t kinds = SANITIZED ? 2 : sizeof(calls) / sizeof(*calls);
 	struct faulty f = { .io = calloc(3, sizeof(*f.io)) };
-	const unsigned step = SANITIZED ? 7 : 3;
 	unsigned runs = 0, failures = 0;
-	const struct fault_io *io;
-	bool unsynced;
 
 	(void)state;
-	for (int form = 0; form < 4; form++) {
-		f.rank = form % 3;
-		for (f.at = 1, f.fired = true; f.fired; f.at += step, runs++) {
-			f.plan = a_plan(1, 24);
-			f.plan.options.sync = form == 3 ? SDE_SYNC_NONE : SDE_SYNC_DEFAULT;
-			f.plan.stop = stop;
-			f.plan.save_at = T + 1;
-			run_and_die(3, &f.plan);
-			team_run(3, resume_with_faults, &f);
-			for (int r = 1; r < 3; r++)
-				assert_int_equal(f.ret[r], f.ret[0]);
-			failures += f.ret[0] != 0;
-			f.plan.stop = NULL;
-			f.plan.save_at = NEVER;
-			f.plan.resume = f.plan.by_store = true;
-			f.plan.to = 3 * T + 1;
-			team_run(2, work, &f.plan);
-			/* what all three had; of a ring that cannot be synced only what was */
-			io = &f.io[f.rank];
-			unsynced = io->fired && !strcmp(io->event[io->failed].call, "sync");
-			if (f.plan.found != 2 * T && !(unsynced && f.plan.found >= T + 1))
-				fail_msg("form %d call %lu (%s '%s'): %d found", form, f.at,
-					 io->event[io->failed].call, io->event[io->failed].name,
-					 (int)f.plan.found);
-			team_check_path(PATH, &f.plan.all, f.plan.to, from_start, 1);
-			assert_false(scratch_exists(PATH "/data/.ring"));
-			sde__io_remove_tree(&sde__io_posix, scratch_directory(), PATH);
+	for (int form = 0; form < 3; form++)
+		for (size_t i = 0; i < kinds; i++) {
+			f.only = calls[i];
+			f.rank = form == 0 ? (int)i % 2 * 2 : 0;
+			for (f.at = 1, f.fired = true; f.fired; f.at++, runs++) {
+				recover_twice(&f, form);
+				failures += f.ret[0] != 0;
+			}
 		}
-	}
+	/* and some of all */
+	f.only = NULL;
+	for (f.rank = 0; f.rank < 3; f.rank++)
+		for (f.at = 1, f.fired = true; f.fired; f.at += SANITIZED ? 61 : 23, runs++)
+			recover_twice(&f, 0);
 	printf("# %u runs, %u of which failed\n", runs, failures);
 	assert_true(failures > 50);
 	free(f.io);
+}
+
+/* A column that has enough in its files does without its ring, also to go back. */
+static void a_ring_that_is_lost_is_missed_only_where_it_had_something(void **state)
+{
+	static const uint64_t stop[] = { 3 * T + 1, T + 1, T + 1 };
+	struct plan plan = a_plan(1, 24);
+
+	(void)state;
+	plan.stop = stop;
+	run_and_die(3, &plan);
+	assert_int_equal(system("rm -r " PATH "/data/.ring/0"), 0);
+	plan.stop = NULL;
+	plan.resume = plan.by_store = true;
+	plan.to = 3 * T;
+	team_run(2, work, &plan);
+	assert_int_equal(plan.found, T + 1);
+	team_check_path(PATH, &plan.all, plan.to, from_start, 1);
+	assert_false(scratch_exists(PATH "/data/.ring"));
+}
+
+static int begin(struct sde_storage **out, const char *path, const struct sde_ensemble *ensemble,
+		 struct sde_error *error)
+{
+	memset(error, 0, sizeof(*error));
+	return sde__share_create(out, &sde__accord_alone, path, ensemble, NULL, &threads, error);
+}
+
+static void what_nobody_can_begin_with_is_refused(void **state)
+{
+	const struct sde_ensemble good = { 1, 8, SDE_FLOAT64 }, flat = { 0, 8, SDE_FLOAT64 };
+	struct sde_storage *storage;
+	struct sde_error error;
+
+	(void)state;
+	assert_int_equal(begin(NULL, PATH, &good, &error), -EINVAL);
+	twin_assert_sentence(error.text, "no place", NULL);
+	assert_int_equal(begin(&storage, "", &good, &error), -EINVAL);
+	twin_assert_sentence(error.text, "save_directory", NULL);
+	assert_int_equal(begin(&storage, PATH, NULL, &error), -EINVAL);
+	twin_assert_sentence(error.text, "ensemble", NULL);
+	assert_int_equal(begin(&storage, PATH, &flat, &error), -EINVAL);
+	twin_assert_sentence(error.text, "dimension 0", NULL);
+	scratch_write("file", "x", 1);
+	assert_int_equal(begin(&storage, "file/in/" PATH, &good, &error), -ENOTDIR);
+	twin_assert_sentence(error.text, "cannot make directory 'file/in", NULL);
+	assert_null(storage);
+	assert_int_equal(sde__share_resume(NULL, &sde__accord_alone, PATH, &good, NULL, &threads, &error),
+			 -EINVAL);
+	assert_int_equal(scratch_entries("."), 1);
+}
+
+static void begin_too_large(struct team_rank *rank)
+{
+	const struct sde_ensemble half = { 1, UINT64_C(1) << 63, SDE_FLOAT64 };
+	struct sde_error error = { 0 };
+	struct sde_storage *storage;
+
+	TEAM_CHECK(sde__share_create(&storage, &rank->accord, PATH, &half, NULL, &threads, &error) ==
+		   -EINVAL, "%s", error.text);
+	TEAM_CHECK(strstr(error.text, "trajectories"), "%s", error.text);
+}
+
+static void more_trajectories_than_a_number_has_are_refused(void **state)
+{
+	(void)state;
+	team_run(2, begin_too_large, NULL);
+	assert_int_equal(scratch_entries("."), 0);
+}
+
+/* What ranks left is looked at: the worst that befell a column is the store's. */
+static void of_columns_the_worst_is_told(void **state)
+{
+	static const uint64_t stop[] = { T + 3, T + 2, T + 3 };
+	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+	struct plan plan = a_plan(1, 24);
+	struct sde_storage *storage;
+	struct sde_array *data;
+	double x[24 * (T + 2)];
+	unsigned char *bytes;
+	size_t size;
+
+	(void)state;
+	plan.stop = stop;
+	plan.save_at = T + 1;
+	run_and_die(3, &plan);
+	/* a copy, whose rings are not believed */
+	assert_int_equal(system("cp -r " PATH " copy.zarr"), 0);
+	assert_int_equal(sde_storage_open(&storage, "copy.zarr", NULL, NULL), 0);
+	assert_int_equal(sde_storage_info(storage, &info), 0);
+	assert_int_equal(info.state, SDE_STATE_CRASHED);
+	assert_int_equal(info.committed, T + 1);
+	assert_int_equal(info.ignored, 2);
+	assert_int_equal(sde_storage_close(storage), 0);
+	plan.stop = NULL;
+	plan.resume = plan.by_store = true;
+	plan.to = T + 2;
+	team_run(3, work, &plan);
+	/* one column's last chunk is damaged: the others are read */
+	bytes = scratch_read(PATH "/data/c/0/1/1", &size);
+	scratch_write(PATH "/data/c/0/1/1", bytes, size / 2);
+	free(bytes);
+	assert_int_equal(sde_storage_open(&storage, PATH, NULL, NULL), 0);
+	assert_int_equal(sde_storage_values(storage, NULL, &data), 0);
+	assert_int_equal(sde_array_read(data, NULL, NULL, NULL, x, sizeof(x)), SDE_E_CORRUPT);
+	assert_int_equal(sde_array_read(data, (const uint64_t[3]){ 0, 16, T }, (const uint64_t[3]){ 1, 8, 2 },
+					NULL, x, sizeof(x)), 0);
+	assert_true(x[0] == team_value(0, 16, T, 0) && x[15] == team_value(0, 23, T + 1, 0));
+	sde_array_close(data);
+	assert_int_equal(sde_storage_close(storage), 0);
+}
+
+/* What a rank says of itself counts when it is whole, and of this run and epoch. */
+static void a_status_that_is_not_whole_says_nothing(void **state)
+{
+	const struct sde__rank_status status = { .run = "0123456789abcde", .epoch = 3, .column = 5,
+						 .held = 77 };
+	struct sde__rank_status other = status;
+	struct sde__home home, column;
+	unsigned char *bytes;
+	size_t size;
+	int fd;
+
+	(void)state;
+	sde__home_init(&home, &sde__io_posix);
+	home.ring = scratch_directory();
+	assert_int_equal(sde__rank_status_read(&home, &status), 0);
+	assert_int_equal(mkdir("5", 0777), 0);
+	assert_int_equal(sde__rank_status_read(&home, &status), 0);
+	sde__home_init(&column, &sde__io_posix);
+	column.ring = open("5", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	column.column = 5;
+	fd = sde__rank_status_open(&column, NULL);
+	assert_true(fd >= 0);
+	assert_int_equal(sde__rank_status_read(&home, &status), 0);
+	assert_int_equal(sde__rank_status_write(&sde__io_posix, fd, &status, false, NULL), 0);
+	assert_int_equal(sde__rank_status_read(&home, &status), 77);
+	other.epoch = 4;
+	assert_int_equal(sde__rank_status_read(&home, &other), 0);
+	close(fd);
+	bytes = scratch_read("5/status", &size);
+	bytes[50] ^= 1;
+	scratch_write("5/status", bytes, size);
+	assert_int_equal(sde__rank_status_read(&home, &status), 0);
+	free(bytes);
+	assert_int_equal(sde__rank_status_remove(&column, NULL), 0);
+	assert_int_equal(sde__rank_status_remove(&column, NULL), 0);
+	assert_int_equal(sde__rank_status_read(&home, &status), 0);
+	close(column.ring);
 }
 
 /* A table without others: what it is asked to give or to compare stays as it is. */
@@ -828,6 +998,11 @@ int main(void)
 		SCRATCH_TEST(ranks_that_stored_other_snapshots_cannot_save),
 		SCRATCH_TEST(an_error_of_one_rank_is_that_of_all),
 		SCRATCH_TEST(a_resume_that_fails_on_one_rank_can_be_tried_again),
+		SCRATCH_TEST(a_ring_that_is_lost_is_missed_only_where_it_had_something),
+		SCRATCH_TEST(what_nobody_can_begin_with_is_refused),
+		SCRATCH_TEST(more_trajectories_than_a_number_has_are_refused),
+		SCRATCH_TEST(of_columns_the_worst_is_told),
+		SCRATCH_TEST(a_status_that_is_not_whole_says_nothing),
 		SCRATCH_TEST(a_rank_alone_agrees_with_itself),
 	};
 
