@@ -118,7 +118,7 @@ static void a_step_that_does_not_fit_is_made_as_small_as_the_need(void **state)
 {
 	struct sde_error error = { 0 };
 	struct sde__arena arena;
-	struct rlimit old, limit;
+	struct rlimit old = { 0, 0 }, limit;
 	const rlim_t data = data_size();
 	int small, large;
 	size_t after;
