@@ -354,12 +354,16 @@ void fault_io_init(struct fault_io *fault)
 
 void fault_io_arm(struct fault_io *fault, unsigned long fail_at, int error, bool for_good)
 {
+	/* the library's threads may be in the middle of a call */
+	pthread_mutex_lock(&lock_of_all);
 	fault->fail_at = fail_at;
 	fault->error = error;
 	fault->for_good = for_good;
 	fault->calls = 0;
 	fault->fired = false;
+	fault->failed = 0;
 	fault->events = 0;
+	pthread_mutex_unlock(&lock_of_all);
 }
 
 int fault_io_find(const struct fault_io *fault, int from, const char *call, const char *name)
