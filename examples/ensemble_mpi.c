@@ -21,6 +21,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const uint64_t trajectories = 100000, snapshots = 101;
 static const double dt = 0.01;
@@ -70,7 +71,7 @@ static int complain(int rank, const char *what, const struct sde_error *error)
 	return 1;
 }
 
-static int integrate(struct sde_storage *storage, double *x, uint64_t n, int rank)
+static int integrate(struct sde_storage *storage, double *x, uint64_t n, int rank, int bar)
 {
 	/* streams of one generator that do not meet: far apart from each other */
 	struct random r = { .state = (uint64_t)rank << 48 };
@@ -78,8 +79,8 @@ static int integrate(struct sde_storage *storage, double *x, uint64_t n, int ran
 	int failed = 0;
 
 	progress_begin(&progress, "ensemble", 0, (double)trajectories * sizeof(double));
-	if (rank != 0)
-		progress.on = 0;
+	/* mpirun stands between its ranks and the terminal: they cannot ask whether there is one */
+	progress.on = bar && rank == 0;
 	for (uint64_t i = 0; i < snapshots && !failed; i++) {
 		if (i)
 			step(x, n, &r);
@@ -91,7 +92,7 @@ static int integrate(struct sde_storage *storage, double *x, uint64_t n, int ran
 	return failed;
 }
 
-static int run(const char *path, int rank, int size)
+static int run(const char *path, int rank, int size, int bar)
 {
 	struct sde_ensemble local = { .dimension = 1 };
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
@@ -109,7 +110,7 @@ static int run(const char *path, int rank, int size)
 		return complain(rank, "cannot create the store", &error);
 	/* one more: a rank may have none, and store takes no NULL */
 	x = calloc(local.trajectories + 1, sizeof(*x));
-	if (!x || integrate(storage, x, local.trajectories, rank)) {
+	if (!x || integrate(storage, x, local.trajectories, rank, bar)) {
 		if (x)
 			sde_storage_error(storage, &error);
 		fprintf(stderr, "ensemble_mpi: rank %d cannot go on: %s\n", rank,
@@ -128,18 +129,20 @@ static int run(const char *path, int rank, int size)
 
 int main(int argc, char **argv)
 {
-	int rank, size, level, failed;
+	int rank, size, level, failed, bar;
 
 	MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &level);
 	MPI_Comm_rank(MPI_COMM_WORLD, &rank);
 	MPI_Comm_size(MPI_COMM_WORLD, &size);
-	if (argc > 2 || (argc == 2 && argv[1][0] == '-')) {
+	bar = argc > 1 && !strcmp(argv[1], "--progress");
+	if (argc > 2 + bar || (argc == 2 + bar && argv[1 + bar][0] == '-')) {
 		if (rank == 0)
-			fprintf(stderr, "usage: ensemble_mpi [DIRECTORY]\n"
-				"Writes DIRECTORY (ensemble.zarr), replacing a store that is there.\n");
+			fprintf(stderr, "usage: ensemble_mpi [--progress] [DIRECTORY]\n"
+				"Writes DIRECTORY (ensemble.zarr), replacing a store that is there.\n"
+				"  --progress  a bar on a terminal, by rank 0\n");
 		failed = 1;
 	} else {
-		failed = run(argc == 2 ? argv[1] : "ensemble.zarr", rank, size);
+		failed = run(argc == 2 + bar ? argv[1 + bar] : "ensemble.zarr", rank, size, bar);
 	}
 	MPI_Finalize();
 	return failed;
