@@ -49,7 +49,6 @@ static int list_entry(void *ctx, const char *name)
 	const struct entry_ctx *c = ctx;
 	struct sde__chunk_list *list = c->list;
 	uint64_t index, inner;
-	size_t *count = &list->stray[c->which].count, *room = &list->stray[c->which].room;
 
 	if (parse_name(list->home, c->which, name, &index, &inner) && index < list->chunks) {
 		if (index < list->bits)
@@ -57,17 +56,7 @@ static int list_entry(void *ctx, const char *name)
 								1u << index % 8);
 		return 0;
 	}
-	if (*count == *room) {
-		const size_t more = *room ? 2 * *room : 16;
-		char **grown = realloc(list->stray[c->which].name, more * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		list->stray[c->which].name = grown;
-		*room = more;
-	}
-	list->stray[c->which].name[*count] = strdup(name);
-	return list->stray[c->which].name[*count] ? (++*count, 0) : -ENOMEM;
+	return sde__names_add(&list->stray[c->which], name);
 }
 
 static int directory(const struct sde__home *home, int which)
@@ -217,11 +206,8 @@ int sde__chunk_list_clean(const struct sde__chunk_list *list, uint64_t chunks,
 
 void sde__chunk_list_free(struct sde__chunk_list *list)
 {
-	for (int which = CHUNKS; which <= SIDES; which++) {
-		for (size_t i = 0; i < list->stray[which].count; i++)
-			free(list->stray[which].name[i]);
-		free(list->stray[which].name);
-	}
+	for (int which = CHUNKS; which <= SIDES; which++)
+		sde__names_free(&list->stray[which]);
 	free(list->seen);
 	memset(list, 0, sizeof(*list));
 }

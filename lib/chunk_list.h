@@ -6,6 +6,7 @@
 #ifndef SDE_LIB_CHUNK_LIST_H
 #define SDE_LIB_CHUNK_LIST_H
 
+#include "names.h"
 #include "shard.h"
 
 struct sde__chunk_list {
@@ -13,10 +14,7 @@ struct sde__chunk_list {
 	uint64_t chunks;	/* that the store has, if its metadata tells the truth */
 	uint64_t bits;		/* of them, as many as matter: at most one more than names */
 	unsigned char *seen;	/* a bit a chunk */
-	struct {
-		char **name;
-		size_t count, room;
-	} stray[2];		/* names that belong to none: [1] in data/.side */
+	struct sde__names stray[2];	/* names that belong to none: [1] in data/.side */
 };
 
 /* List the first `chunks` chunks and all names that are none of theirs. */

@@ -8,6 +8,7 @@
 #endif
 #include "io.h"
 
+#include "names.h"
 #include "planted.h"
 
 #include <errno.h>
@@ -148,38 +149,12 @@ out:
 	return ret;
 }
 
-/* Names are collected first: a directory is not changed while it is listed. */
-struct names {
-	char **name;
-	size_t count, room;
-};
-
-static int names_add(void *ctx, const char *name)
-{
-	struct names *names = ctx;
-
-	if (names->count == names->room) {
-		const size_t room = names->room ? 2 * names->room : 16;
-		char **grown = realloc(names->name, room * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		names->name = grown;
-		names->room = room;
-	}
-	names->name[names->count] = strdup(name);
-	if (!names->name[names->count])
-		return -ENOMEM;
-	names->count++;
-	return 0;
-}
-
 /* Our stores are four deep; a deeper tree is not ours to remove. */
 #define TREE_DEPTH 16
 
 static int remove_tree(const struct sde__io *io, int dir, const char *name, int depth)
 {
-	struct names names = { 0 };
+	struct sde__names names = { 0 };
 	int fd, ret;
 
 	ret = io->remove_at(io->ctx, dir, name, false);
@@ -190,12 +165,10 @@ static int remove_tree(const struct sde__io *io, int dir, const char *name, int 
 	fd = io->open_at(io->ctx, dir, name, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return fd;
-	ret = io->list(io->ctx, fd, names_add, &names);
+	ret = io->list(io->ctx, fd, sde__names_add, &names);
 	for (size_t i = 0; i < names.count && !ret; i++)
 		ret = remove_tree(io, fd, names.name[i], depth - 1);
-	for (size_t i = 0; i < names.count; i++)
-		free(names.name[i]);
-	free(names.name);
+	sde__names_free(&names);
 	io->close(io->ctx, fd);
 	return ret ? ret : io->remove_at(io->ctx, dir, name, true);
 }

@@ -5,6 +5,7 @@
 #endif
 #include "leftovers.h"
 
+#include "names.h"
 #include "reader.h"
 
 #include <errno.h>
@@ -16,37 +17,17 @@
 
 #define SALT 12			/* hexadecimal digits, see home.c */
 
-struct names {
-	char **name;
-	size_t count, room;
+struct wanted {
+	struct sde__names names;
 	bool (*wanted)(const char *name, const char *of);
 	const char *of;
 };
 
 static int add_name(void *ctx, const char *name)
 {
-	struct names *names = ctx;
+	struct wanted *w = ctx;
 
-	if (!names->wanted(name, names->of))
-		return 0;
-	if (names->count == names->room) {
-		const size_t room = names->room ? 2 * names->room : 8;
-		char **grown = realloc(names->name, room * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		names->name = grown;
-		names->room = room;
-	}
-	names->name[names->count] = strdup(name);
-	return names->name[names->count] ? (names->count++, 0) : -ENOMEM;
-}
-
-static void free_names(struct names *names)
-{
-	for (size_t i = 0; i < names->count; i++)
-		free(names->name[i]);
-	free(names->name);
+	return w->wanted(name, w->of) ? sde__names_add(&w->names, name) : 0;
 }
 
 /* ------------------------------------------------------------------------
@@ -80,27 +61,27 @@ static bool is_temporary(const char *name, const char *of)
 static int clean_directory(const struct sde__leftovers *how, const struct sde__home *home, int dir,
 			   const char *place, struct sde_error *error)
 {
-	struct names names = { .wanted = is_temporary };
+	struct wanted found = { .wanted = is_temporary };
 	const struct sde__io *io = how->io;
 	char file[512];
 	int ret;
 
-	ret = io->list(io->ctx, dir, add_name, &names);
+	ret = io->list(io->ctx, dir, add_name, &found);
 	if (ret)
 		sde__fail_why(error, ret, "cannot list '%s%s'", home->path, place);
-	for (size_t i = 0; i < names.count && !ret; i++) {
+	for (size_t i = 0; i < found.names.count && !ret; i++) {
 		struct sde__stat st;
 
-		snprintf(file, sizeof(file), "%.200s%s/%s", home->path, place, names.name[i]);
-		if (io->stat_at(io->ctx, dir, names.name[i], &st) || !st.is_file)
+		snprintf(file, sizeof(file), "%.200s%s/%s", home->path, place, found.names.name[i]);
+		if (io->stat_at(io->ctx, dir, found.names.name[i], &st) || !st.is_file)
 			continue;
 		if (!how->dry_run)
-			ret = io->remove_at(io->ctx, dir, names.name[i], false);
+			ret = io->remove_at(io->ctx, dir, found.names.name[i], false);
 		ret = ret ? sde__fail_why(error, ret, "cannot remove '%s'", file) :
 		      how->told(how->ctx, SDE_REPAIR_REMOVE, file,
 				"a file that was being written");
 	}
-	free_names(&names);
+	sde__names_free(&found.names);
 	return ret;
 }
 
@@ -333,20 +314,20 @@ static char *name_of(const char *path)
 static int look_beside(struct beside *b, struct sde_error *error)
 {
 	const struct sde__io *io = b->how->io;
-	struct names names = { .wanted = is_beside, .of = b->name };
+	struct wanted found = { .wanted = is_beside, .of = b->name };
 	struct sde__stat st;
 	int ret;
 
 	b->exists = !io->stat_at(io->ctx, b->parent, b->name, &st);
-	ret = io->list(io->ctx, b->parent, add_name, &names);
+	ret = io->list(io->ctx, b->parent, add_name, &found);
 	if (ret)
 		sde__fail_why(error, ret, "cannot list '%s'", b->parent_path);
 	/* first whose name is to be given back: the others are then in nobody's place */
 	for (int aside = 1; aside >= 0; aside--)
-		for (size_t i = 0; i < names.count && !ret; i++)
-			if (was_moved_aside(names.name[i]) == aside)
-				ret = handle(b, names.name[i], error);
-	free_names(&names);
+		for (size_t i = 0; i < found.names.count && !ret; i++)
+			if (was_moved_aside(found.names.name[i]) == aside)
+				ret = handle(b, found.names.name[i], error);
+	sde__names_free(&found.names);
 	return ret;
 }
 
