@@ -307,6 +307,16 @@ static int settle(struct beginning *b, struct sde_error *error)
 	return ret;
 }
 
+/* A beginning that failed: neither a storage nor a share is left of it. */
+static void drop(struct beginning *b)
+{
+	if (b->out && *b->out)
+		sde__storage_disown(*b->out);
+	if (b->out)
+		*b->out = NULL;
+	sde__share_free(b->share);
+}
+
 static int create_steps(struct beginning *b, struct sde_error *error)
 {
 	const struct sde__accord *a = &b->share->accord;
@@ -395,11 +405,7 @@ int sde__share_create(struct sde_storage **out, const struct sde__accord *accord
 	ret = create_steps(&b, error);
 	if (ret) {
 		undo(&b);
-		if (out && *out)
-			sde__storage_disown(*out);
-		if (out)
-			*out = NULL;
-		sde__share_free(b.share);
+		drop(&b);
 	}
 	sde__home_close(&b.old);
 	return ret;
@@ -561,11 +567,7 @@ int sde__share_resume(struct sde_storage **out, const struct sde__accord *accord
 		sde__share_retreat(b.share);
 		b.share->accord.least(b.share->accord.ctx, &nothing, 1);
 		sde__home_leave_idle_ring(&b.share->home);
-		if (out && *out)
-			sde__storage_disown(*out);
-		if (out)
-			*out = NULL;
-		sde__share_free(b.share);
+		drop(&b);
 	}
 	sde__home_close(&b.old);
 	return ret;
