@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define WATCHDOG 120	/* seconds */
@@ -96,6 +97,22 @@ void team_run(int size, void (*work)(struct team_rank *), void *ctx)
 		pthread_join(job[r].thread, NULL);
 	pthread_barrier_destroy(&team.barrier);
 	alarm(0);
+}
+
+void team_run_and_die(int size, void (*work)(struct team_rank *), void *ctx)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	TEAM_CHECK(pid >= 0, "no child");
+	if (!pid) {
+		team_run(size, work, ctx);
+		_exit(1);
+	}
+	TEAM_CHECK(waitpid(pid, &status, 0) == pid, "no child to wait for");
+	TEAM_CHECK(WIFEXITED(status) && !WEXITSTATUS(status), "it ended with %x", (unsigned)status);
 }
 
 void team_meet(struct team_rank *rank)

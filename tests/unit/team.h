@@ -35,6 +35,12 @@ struct team_rank {
 /* Run `work` in `size` threads, a rank each, until all return. */
 void team_run(int size, void (*work)(struct team_rank *), void *ctx);
 
+/*
+ * The same in a child, which is gone afterwards: as if it were killed. `work` has to
+ * end the process, by _exit(0), on one rank at least.
+ */
+void team_run_and_die(int size, void (*work)(struct team_rank *), void *ctx);
+
 /* Wait for the others, within work. */
 void team_meet(struct team_rank *rank);
 

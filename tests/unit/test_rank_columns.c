@@ -21,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -127,20 +126,9 @@ static void live(struct team_rank *rank)
 
 static void live_and_die(int size, struct life *life)
 {
-	int status;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (!pid) {
-		life->die = true;
-		team_run(size, live, life);
-		_exit(1);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
+	life->die = true;
+	team_run_and_die(size, live, life);
+	life->die = false;
 }
 
 static struct sde_storage *open_store(enum sde_hole on_hole)

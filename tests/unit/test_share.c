@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -141,20 +140,8 @@ static void work(struct team_rank *rank)
 /* The same in a child, which is gone afterwards: as if it were killed. */
 static void run_and_die(int size, struct plan *plan)
 {
-	int status;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (!pid) {
-		plan->die = true;
-		team_run(size, work, plan);
-		_exit(1);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 0);
+	plan->die = true;
+	team_run_and_die(size, work, plan);
 	plan->die = false;
 }
 
