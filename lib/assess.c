@@ -244,7 +244,8 @@ static int find_ring(struct sde__reader *reader, int locked, bool recovering,
 	 * store is shown a ring that contradicts the files, and only if it could be */
 	if (first > reader->filed &&
 	    (!reader->fill || first - reader->filed > slots || first > upto))
-		return sde__fail(error, SDE_E_HOLE,
+		return damage->code ? sde__fail(error, damage->code, "%s", damage->text) :
+		       sde__fail(error, SDE_E_HOLE,
 				 "'%s' lacks snapshots %" PRIu64 ":%" PRIu64
 				 " between its chunk files and its ring (ring discard goes on without the ring)",
 				 reader->home.path, reader->filed, first);

@@ -532,6 +532,38 @@ static void a_look_that_fails_is_told(void **state)
 	remove_store(&twin);
 }
 
+/* Not that snapshots are missing between the files and the ring: they may be there. */
+static void a_sealed_chunk_that_cannot_be_looked_at_is_named(void **state)
+{
+	static struct fault_io fault;
+	const struct sde__zarr_hooks hooks = { .io = &fault.io, .synchronous = true };
+	struct sde_storage *storage;
+	bool met = false;
+	struct twin twin;
+
+	(void)state;
+	/* chunk 0 is in a file only, and not published */
+	crash(&twin, NEVER, 2 * T + 1);
+	fault_io_init(&fault);
+	for (unsigned long n = 1; !met; n++) {
+		struct sde_error error = { 0 };
+		int ret;
+
+		fault_io_arm(&fault, n, EIO, false);
+		fault.only = "stat";
+		ret = sde__zarr_open(&storage, PATH, NULL, &hooks, &error);
+		assert_true(fault.fired);
+		met = !strcmp(fault.event[fault.failed].name, "0");
+		if (met) {
+			twin_assert_is(ret, -EIO, error.text);
+			twin_assert_sentence(error.text, "data/c/0/0/0", "cannot stat");
+		}
+		if (!ret)
+			sde_storage_close(storage);
+	}
+	remove_store(&twin);
+}
+
 static void a_missing_chunk_file_is_a_hole(void **state)
 {
 	struct sde_storage *storage = NULL;
@@ -1157,6 +1189,7 @@ int main(void)
 		SCRATCH_TEST(a_last_chunk_of_before_is_damage),
 		SCRATCH_TEST(a_chunk_of_format_2_without_any_file_is_a_hole),
 		SCRATCH_TEST(a_look_that_fails_is_told),
+		SCRATCH_TEST(a_sealed_chunk_that_cannot_be_looked_at_is_named),
 		SCRATCH_TEST(a_missing_chunk_file_is_a_hole),
 		SCRATCH_TEST(a_damaged_last_chunk_is_taken_from_the_ring),
 		SCRATCH_TEST(a_sealed_chunk_behind_the_published_ones_counts),
