@@ -322,10 +322,17 @@ static struct known learn(const struct template *t, struct memory_io *fs, bool r
  * The harness
  */
 
+/* Is it the same file, too? A ring that was copied to where it was is another one. */
+static bool is_itself(const struct known *k, const char *path)
+{
+	return is_same(k, path) &&
+	       memory_find(k->whole, path)->inode == memory_find(k->fs, path)->inode;
+}
+
 static bool all_is_same(const struct known *k, const struct paths *p)
 {
 	for (unsigned i = 0; i < p->count; i++)
-		if (!is_same(k, p->path[i]))
+		if (!is_itself(k, p->path[i]))
 			return false;
 	return true;
 }
