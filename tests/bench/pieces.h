@@ -23,8 +23,8 @@ struct pieces {
 	struct samples copy;		/* memcpy of snapshots into the slots */
 	struct samples gather, encode, decode;
 	struct samples scatter;		/* of a decoded inner chunk into an array */
-	struct samples write;		/* of a new file on tmpfs, GB/s of its bytes */
-	struct samples read;		/* of such a file, by pread */
+	struct samples write;		/* of new files on tmpfs, GB/s of their bytes */
+	struct samples read;		/* of such files, by pread */
 	struct samples synced;		/* new files on the disk, each with fsync */
 	double ratio;
 	unsigned raw_share;		/* inner chunks that were kept raw, in percent */
@@ -34,7 +34,7 @@ void pieces_begin(struct pieces *pieces, const struct load *load,
 		  const struct sde_zarr_options *options, const struct pool *pool);
 /* Everything but files. */
 void pieces_round(struct pieces *pieces);
-/* Files of a chunk's size in `directory`; with sync_too each is synced. */
+/* Files of a chunk's size in `directory`, on the disk each is synced. */
 void pieces_files_round(struct pieces *pieces, const char *directory);
 void pieces_disk_round(struct pieces *pieces, const char *directory);
 void pieces_end(struct pieces *pieces);
