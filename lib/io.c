@@ -87,20 +87,47 @@ static int write_pieces(const struct sde__io *io, int fd, const struct sde__piec
 	return sde__planted("fsync-error-swallowed") ? 0 : ret;
 }
 
+static int temporary_name(char out[NAME_MAX + 1], const char *name)
+{
+	return snprintf(out, NAME_MAX + 1, sde__planted("publish-in-place") ? "%s" : "%s.tmp", name) >
+	       NAME_MAX ? -ENAMETOOLONG : 0;
+}
+
+int sde__io_open_temporary(const struct sde__io *io, int dir, const char *name)
+{
+	char temporary[NAME_MAX + 1];
+	int ret = temporary_name(temporary, name);
+
+	/* a stale temporary of a killed run is in nobody's way */
+	if (!ret)
+		ret = io->remove_at(io->ctx, dir, temporary, false);
+	if (ret && ret != -ENOENT)
+		return ret;
+	return io->open_at(io->ctx, dir, temporary, O_RDWR | O_CREAT | O_EXCL);
+}
+
+int sde__io_name_temporary(const struct sde__io *io, int dir, const char *name)
+{
+	char temporary[NAME_MAX + 1];
+	const int ret = temporary_name(temporary, name);
+
+	return ret ? ret : io->rename_at(io->ctx, dir, temporary, dir, name);
+}
+
+int sde__io_remove_temporary(const struct sde__io *io, int dir, const char *name)
+{
+	char temporary[NAME_MAX + 1];
+	const int ret = temporary_name(temporary, name);
+
+	return ret ? ret : io->remove_at(io->ctx, dir, temporary, false);
+}
+
 int sde__io_replace(const struct sde__io *io, int dir, const char *name,
 		    const struct sde__piece *pieces, size_t count, bool durable)
 {
-	char temporary[NAME_MAX + 1];
 	int fd, ret, closed;
 
-	if (snprintf(temporary, sizeof(temporary), sde__planted("publish-in-place") ? "%s" : "%s.tmp",
-		     name) >= (int)sizeof(temporary))
-		return -ENAMETOOLONG;
-	/* a stale temporary of a killed run is in nobody's way */
-	ret = io->remove_at(io->ctx, dir, temporary, false);
-	if (ret && ret != -ENOENT)
-		return ret;
-	fd = io->open_at(io->ctx, dir, temporary, O_RDWR | O_CREAT | O_EXCL);
+	fd = sde__io_open_temporary(io, dir, name);
 	if (fd < 0)
 		return fd;
 	ret = write_pieces(io, fd, pieces, count, durable);
@@ -108,9 +135,9 @@ int sde__io_replace(const struct sde__io *io, int dir, const char *name,
 	if (!ret)
 		ret = closed;
 	if (!ret)
-		ret = io->rename_at(io->ctx, dir, temporary, dir, name);
+		ret = sde__io_name_temporary(io, dir, name);
 	if (ret)
-		io->remove_at(io->ctx, dir, temporary, false);
+		sde__io_remove_temporary(io, dir, name);
 	return ret;
 }
 

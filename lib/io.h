@@ -107,6 +107,14 @@ int sde__io_write_all(const struct sde__io *io, int fd, const void *in, size_t n
  */
 int sde__io_boot_id(const struct sde__io *io, unsigned char out[16]);
 
+/*
+ * A file in the making: a new one of the name "<name>.tmp", in place of what a killed
+ * run left there, and the way to its own name, in one instant. -ENAMETOOLONG.
+ */
+int sde__io_open_temporary(const struct sde__io *io, int dir, const char *name);
+int sde__io_name_temporary(const struct sde__io *io, int dir, const char *name);
+int sde__io_remove_temporary(const struct sde__io *io, int dir, const char *name);
+
 /* A piece of a file that is written in one go; bytes NULL is a hole of zeros. */
 struct sde__piece {
 	const void *bytes;

@@ -3,13 +3,17 @@
  * The publisher: from a filled segment to files that any Zarr reader sees.
  *
  *	filled segment -> encode its inner chunks (workers, in parallel)
- *		       -> seal: shard file durable under its name, times to the
- *			  series, ring's `sealed`, segment back (the sealer)
+ *		       -> write those that are encoded into the chunk's file, whose
+ *			  name is temporary (the sealer, and workers that have nothing
+ *			  to encode); with the last one it is synced
+ *		       -> seal: its name, times to the series, ring's `sealed`,
+ *			  segment back (the sealer)
  *		       -> publish: series, metadata (the sealer, at most every
  *			  200 ms, and at once for save)
  *
- * Chunks are sealed in order, so what is sealed is always a prefix. Two chunks
- * are in the making at a time: one is written while the next is encoded.
+ * Chunks are sealed in order, so what is sealed is always a prefix. Two chunks or more
+ * (as 16 MiB have room for, up to 8) are in the making at a time; files are written and
+ * synced in any order.
  *
  * The whole of it is a step function over a state guarded by one mutex; threads
  * do nothing but take steps. Without threads (`synchronous`) the caller's own

@@ -14,23 +14,23 @@
 #include <string.h>
 #include <time.h>
 
-/*
- * Policy `chunk`: a filled segment is durable within 100 ms. The workers have
- * half of that for each; then the syncer does it.
- */
-#define GRACE_NS UINT64_C(50000000)
+/* Raw bytes that are worth a step of writing. */
+#define WRITE_BYTES ((uint64_t)1 << 20)
 
-static void wait_until(struct sde__publisher *p, uint64_t when)
+/* Memory that chunks in the making may have, if it is enough for two. */
+#define JOBS_BYTES ((uint64_t)16 << 20)
+
+static void wait_until(struct sde__publisher *p, pthread_cond_t *cond, uint64_t when)
 {
 	struct timespec at;
 
 	if (when == UINT64_MAX) {
-		pthread_cond_wait(&p->changed, &p->lock);
+		pthread_cond_wait(cond, &p->lock);
 		return;
 	}
 	at.tv_sec = (time_t)(when / 1000000000);
 	at.tv_nsec = (long)(when % 1000000000);
-	pthread_cond_timedwait(&p->changed, &p->lock, &at);
+	pthread_cond_timedwait(cond, &p->lock, &at);
 }
 
 static void *work(void *arg)
@@ -41,14 +41,32 @@ static void *work(void *arg)
 	pthread_mutex_lock(&p->lock);
 	while (!p->stop)
 		if (!sde__publisher_step(p, worker->roles, worker->raw))
-			wait_until(p, sde__publisher_wake_time(p, worker->roles));
+			wait_until(p, worker->roles & SDE__ROLE_ENCODE ? &p->encodable : &p->writable,
+				   sde__publisher_wake_time(p, worker->roles));
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
 }
 
+/*
+ * When the ring is to be synced for a filled chunk. One that is encoded is on its way to
+ * the device, one that is nearly so soon will be: writing it a second time would only
+ * hold that up.
+ */
 static uint64_t chunk_due(const struct sde__publisher *p, uint64_t chunk)
 {
-	return p->filled_at[chunk % SDE__SEGMENTS_MAX] + GRACE_NS;
+	const uint64_t due = p->filled_at[chunk % SDE__SEGMENTS_MAX] + SDE__GRACE_NS;
+
+	for (unsigned i = 0; i < p->jobs; i++) {
+		const struct sde__job *job = &p->job[i];
+
+		if (job->state == SDE__JOB_FREE || job->shard.index != chunk || job->lost)
+			continue;
+		if (job->ready == job->shard.inner_count)
+			return UINT64_MAX;
+		if (job->ready >= job->shard.inner_count / 2)
+			return due + SDE__GRACE_NS / 2;
+	}
+	return due;
 }
 
 uint64_t sde__publisher_sync_due(const struct sde__publisher *p, uint64_t last, uint64_t now,
@@ -68,9 +86,12 @@ uint64_t sde__publisher_sync_due(const struct sde__publisher *p, uint64_t last, 
 		chunk = p->sealed;
 	if (chunk >= p->filled)
 		return UINT64_MAX;
+	/* slots are synced in order: with those in front */
+	while (chunk + 1 < p->filled && chunk_due(p, chunk) == UINT64_MAX)
+		chunk++;
 	due = chunk_due(p, chunk);
 	/* with those whose time has come, or nearly; the others may yet be sealed */
-	while (++chunk < p->filled && chunk_due(p, chunk) <= now + GRACE_NS / 5)
+	while (++chunk < p->filled && chunk_due(p, chunk) <= now + SDE__GRACE_NS / 5)
 		;
 	*upto = chunk * size;
 	return due;
@@ -89,7 +110,7 @@ static void *sync_in_time(void *arg)
 		struct sde_error why = { 0 };
 
 		if (due > now) {
-			wait_until(p, due);
+			wait_until(p, &p->changed, due);
 			continue;
 		}
 		p->active++;
@@ -148,9 +169,9 @@ static int start_threads(struct sde__publisher *p, struct sde_error *error)
 	if (!p->worker)
 		return sde__fail(error, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < p->config.threads && !ret; i++)
-		ret = start_thread(p, SDE__ROLE_ENCODE, error);
+		ret = start_thread(p, SDE__ROLE_ENCODE | SDE__ROLE_WRITE, error);
 	if (!ret)
-		ret = start_thread(p, SDE__ROLE_SEAL, error);
+		ret = start_thread(p, SDE__ROLE_SEAL | SDE__ROLE_WRITE, error);
 	if (!ret && timed)
 		ret = start_thread(p, 0, error);
 	return ret;
@@ -167,6 +188,7 @@ static int begin_from(struct sde__publisher *p, struct sde_error *error)
 		sde__series_files(c->home, SDE__COLUMN_ITERATION);
 	int ret;
 
+	sde__publisher_drop_jobs(p);
 	p->filled = p->begun = chunks;
 	__atomic_store_n(&p->sealed, chunks, __ATOMIC_RELEASE);
 	p->held = p->published = snapshots;
@@ -189,8 +211,40 @@ static void init_locks(struct sde__publisher *p)
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&p->encodable, &monotonic);
+	pthread_cond_init(&p->writable, &monotonic);
 	pthread_cond_init(&p->changed, &monotonic);
 	pthread_condattr_destroy(&monotonic);
+}
+
+/* Two, to encode one while the other is written; of small chunks more. */
+static unsigned jobs_for(const struct sde__slot_layout *layout, const struct sde__codec *codec)
+{
+	const uint64_t bytes = sde__shard_memory(layout, codec);
+
+	return bytes * SDE__JOBS_MAX <= JOBS_BYTES ? SDE__JOBS_MAX :
+	       bytes * 2 >= JOBS_BYTES ? 2 : (unsigned)(JOBS_BYTES / bytes);
+}
+
+static int init_jobs(struct sde__publisher *p, struct sde_error *error)
+{
+	const struct sde__publisher_config *c = &p->config;
+	int ret = 0;
+
+	p->jobs = jobs_for(&c->ring->layout, &c->codec);
+	for (unsigned i = 0; i < p->jobs && !ret; i++) {
+		struct sde__job *job = &p->job[i];
+
+		ret = sde__shard_init(&job->shard, c->home, &c->ring->layout, &c->codec, error);
+		if (ret)
+			return ret;
+		job->shard.guarded = sde__ring_is_guarded(c->ring);
+		job->enough = 1 + WRITE_BYTES / sde__inner_bytes(&c->ring->layout.geometry);
+		job->finished = calloc((size_t)job->shard.inner_count, sizeof(*job->finished));
+		if (!job->finished)
+			ret = sde__fail(error, -ENOMEM, "out of memory");
+	}
+	return ret;
 }
 
 int sde__publisher_start(struct sde__publisher **out, const struct sde__publisher_config *config,
@@ -205,11 +259,7 @@ int sde__publisher_start(struct sde__publisher **out, const struct sde__publishe
 	p->config = *config;
 	p->durable = config->sync != SDE_SYNC_NONE;
 	init_locks(p);
-	for (int i = 0; i < SDE__JOBS && !ret; i++)
-		ret = sde__shard_init(&p->job[i].shard, config->home, &config->ring->layout,
-				      &config->codec, error);
-	for (int i = 0; i < SDE__JOBS && !ret; i++)
-		p->job[i].shard.guarded = sde__ring_is_guarded(config->ring);
+	ret = init_jobs(p, error);
 	if (!ret)
 		ret = begin_from(p, error);
 	if (!ret)
@@ -238,7 +288,7 @@ int sde__publisher_reset(struct sde__publisher *p, struct sde_error *error)
 	pthread_mutex_lock(&p->lock);
 	ret = begin_from(p, error);
 	p->paused = false;
-	pthread_cond_broadcast(&p->changed);
+	sde__publisher_wake_all(p);
 	pthread_mutex_unlock(&p->lock);
 	return ret;
 }
@@ -248,7 +298,7 @@ uint64_t sde__publisher_memory(const struct sde__slot_layout *layout,
 {
 	const size_t raw = sde__inner_bytes(&layout->geometry);
 
-	return sizeof(struct sde__publisher) + SDE__JOBS * sde__shard_memory(layout, codec) +
+	return sizeof(struct sde__publisher) + jobs_for(layout, codec) * sde__shard_memory(layout, codec) +
 	       (uint64_t)threads * ((uint64_t)raw + sde__codec_memory(codec, raw));
 }
 
@@ -258,14 +308,18 @@ void sde__publisher_stop(struct sde__publisher *p)
 		return;
 	pthread_mutex_lock(&p->lock);
 	p->stop = true;
-	pthread_cond_broadcast(&p->changed);
+	sde__publisher_wake_all(p);
 	pthread_mutex_unlock(&p->lock);
 	for (unsigned i = 0; i < p->workers; i++) {
 		pthread_join(p->worker[i].thread, NULL);
 		free(p->worker[i].raw);
 	}
-	for (int i = 0; i < SDE__JOBS; i++)
+	for (unsigned i = 0; i < p->jobs; i++) {
 		sde__shard_free(&p->job[i].shard);
+		free(p->job[i].finished);
+	}
+	pthread_cond_destroy(&p->encodable);
+	pthread_cond_destroy(&p->writable);
 	pthread_cond_destroy(&p->changed);
 	pthread_mutex_destroy(&p->lock);
 	free(p->worker);

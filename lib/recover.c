@@ -36,6 +36,7 @@ static int write_chunk(struct recovery *r, uint64_t chunk, struct sde_error *err
 	const uint64_t size = r->config->layout.geometry.chunk_size;
 	const uint64_t left = reader->snapshots - chunk * size;
 	const uint64_t count = left < size ? left : size;
+	const struct sde__stamp stamp = { r->config->metadata.epoch, r->config->run };
 	uint64_t file_size;
 	int ret;
 
@@ -45,8 +46,7 @@ static int write_chunk(struct recovery *r, uint64_t chunk, struct sde_error *err
 	sde__shard_begin(&r->shard, chunk, count, r->slots);
 	for (uint64_t i = 0; i < r->shard.inner_count && !ret; i++)
 		ret = sde__shard_encode(&r->shard, i, r->raw, error);
-	return ret ? ret : sde__shard_write(&r->shard, r->config->metadata.epoch, r->config->run,
-					    r->durable, &file_size, error);
+	return ret ? ret : sde__shard_write(&r->shard, &stamp, r->durable, &file_size, error);
 }
 
 static int write_chunks(struct recovery *r, struct sde_error *error)

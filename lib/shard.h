@@ -53,7 +53,12 @@ struct sde__shard {
 	size_t part;
 	size_t *size;			/* of each part */
 	uint64_t *table;		/* the index as it is written */
-	struct sde__piece *piece;
+	/* the file in the making, by one thread at a time */
+	int fd;				/* its temporary; -1: there is none */
+	uint64_t put;			/* inner chunks in it */
+	uint64_t end;			/* bytes in it */
+	bool whole_only;		/* put takes all at once: it replaces a file */
+	uint64_t least;			/* size of that file */
 };
 
 /* Memory for one shard in the making. */
@@ -64,7 +69,7 @@ int sde__shard_init(struct sde__shard *shard, const struct sde__home *home,
 		    struct sde_error *error);
 void sde__shard_free(struct sde__shard *shard);
 
-/* Start on chunk `index`, of which the first `count` slots are filled. */
+/* Start on chunk `index`, of which the first `count` slots are filled; nothing is put. */
 void sde__shard_begin(struct sde__shard *shard, uint64_t index, uint64_t count,
 		      const unsigned char *slots);
 
@@ -72,12 +77,34 @@ void sde__shard_begin(struct sde__shard *shard, uint64_t index, uint64_t count,
 int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw,
 		      struct sde_error *error);
 
+/* Who wrote a chunk, and in which life of the store. */
+struct sde__stamp {
+	uint64_t epoch;
+	const unsigned char *run;	/* [16] */
+};
+
 /*
- * Write it under its name (replacing a shorter one), and sync files and
- * directories if `durable`: sealed when this returns 0.
+ * Put the inner chunks below `upto`, all encoded, into the file in the making; the first
+ * call makes it. So that writing may go on while the rest is encoded; of a file that
+ * replaces another nothing is put before all of it can be (whole_only). The last inner
+ * chunk ends the file, and syncs it if `durable`. After a failure nothing is put.
  */
-int sde__shard_write(struct sde__shard *shard, uint64_t epoch, const unsigned char run[16],
-		     bool durable, uint64_t *file_size, struct sde_error *error);
+int sde__shard_put(struct sde__shard *shard, uint64_t upto, const struct sde__stamp *stamp,
+		   bool durable, struct sde_error *error);
+
+/*
+ * All is put: give it its name (in place of a shorter one's), and sync directories if
+ * `durable`: sealed when this returns 0. After a failure nothing is put.
+ */
+int sde__shard_enter(struct sde__shard *shard, bool durable, uint64_t *file_size,
+		     struct sde_error *error);
+
+/* Both: what was encoded becomes a chunk. */
+int sde__shard_write(struct sde__shard *shard, const struct sde__stamp *stamp, bool durable,
+		     uint64_t *file_size, struct sde_error *error);
+
+/* Nothing is put any more: a file in the making is removed. */
+void sde__shard_drop(struct sde__shard *shard);
 
 /*
  * Make the files of the chunks from .. to - 1 and their names durable: those of a
@@ -96,6 +123,25 @@ int sde__shard_is_whole(const struct sde__home *home, const struct sde__geometry
 /* Remove chunk `index`; what is not there is fine. */
 int sde__shard_remove(const struct sde__home *home, const struct sde__geometry *geometry,
 		      uint64_t index, struct sde_error *error);
+
+/* For shard.c and shard_put.c. */
+
+/* Inner chunks begin at multiples of this. */
+#define SDE__SHARD_ALIGN ((size_t)64)
+
+static inline size_t sde__shard_align(size_t size)
+{
+	return (size + SDE__SHARD_ALIGN - 1) / SDE__SHARD_ALIGN * SDE__SHARD_ALIGN;
+}
+
+static inline size_t sde__shard_index_bytes(uint64_t inner_count)
+{
+	return (size_t)inner_count * 16 + 4;
+}
+
+/* Build the side table. */
+int sde__shard_side(struct sde__shard *shard, const struct sde__stamp *stamp,
+		    struct sde_error *error);
 
 /* Names in their directories: "<k>" of a shard or side table, "0.<j>.<k>". */
 #define SDE__SHARD_NAME_SIZE 48

@@ -35,8 +35,9 @@ static int take_room(struct sde__zarr *z, struct sde_error *error)
 		__atomic_add_fetch(&z->facts.stalls, 1, __ATOMIC_RELAXED);
 		__atomic_add_fetch(&z->facts.stalled_ns, waited, __ATOMIC_RELAXED);
 	}
+	/* the next chunk is asked for when it begins */
 	if (!ret)
-		z->limit = sde__publisher_limit(z->publisher) * sde__zarr_chunk_size(z);
+		z->limit = (z->next / sde__zarr_chunk_size(z) + 1) * sde__zarr_chunk_size(z);
 	return ret;
 }
 

@@ -111,13 +111,21 @@ static void take_steps(struct sim_run *run)
 {
 	struct sde__publisher *p = run->publisher;
 	const uint64_t steps = 1 + sim_below(&run->dice, 4);
+	/* also many chunks that are encoded, or have their files, before one is sealed */
+	static const unsigned some[] = { SDE__ROLES, SDE__ROLES, SDE__ROLE_ENCODE,
+					 SDE__ROLE_ENCODE | SDE__ROLE_WRITE,
+					 SDE__ROLE_WRITE | SDE__ROLE_SEAL };
+	const unsigned roles = some[sim_below(&run->dice, sizeof(some) / sizeof(some[0]))];
 
 	run->stepping = true;
 	pthread_mutex_lock(&p->lock);
+	/* inner chunks one by one */
+	for (unsigned i = 0; i < p->jobs; i++)
+		p->job[i].enough = 1;
 	if (sim_below(&run->dice, 6) == 0)
 		p->published_at = -PUBLISH_PERIOD_NS;	/* its time has come */
 	for (uint64_t i = 0; i < steps; i++)
-		if (!sde__publisher_step(p, SDE__ROLE_SEAL | SDE__ROLE_ENCODE, p->raw))
+		if (!sde__publisher_step(p, roles, p->raw))
 			break;
 	pthread_mutex_unlock(&p->lock);
 	run->stepping = false;

@@ -321,7 +321,7 @@ static int save_of_a_cut_last(void)
 	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
 
 	pthread_mutex_lock(&publisher->lock);
-	while (sde__publisher_step(publisher, SDE__ROLE_SEAL | SDE__ROLE_ENCODE, publisher->raw))
+	while (sde__publisher_step(publisher, SDE__ROLES, publisher->raw))
 		;
 	pthread_mutex_unlock(&publisher->lock);
 	if (sde_storage_info(storage, &info) || info.sealed != T || truncate(RING "segment.0", 0))

@@ -453,7 +453,7 @@ static void take_steps(struct sde__publisher *p, uint64_t dice)
 	if (dice % 3 == 0)
 		p->published_at = -UINT64_C(200000000);
 	for (uint64_t n = dice % 7; n; n--)
-		if (!sde__publisher_step(p, SDE__ROLE_SEAL | SDE__ROLE_ENCODE, p->raw))
+		if (!sde__publisher_step(p, SDE__ROLES, p->raw))
 			break;
 	pthread_mutex_unlock(&p->lock);
 }

@@ -264,11 +264,14 @@ static void pause_waits_for_the_step_under_way(void **state)
 		usleep(1000);
 	sde__publisher_pause(b.publisher);
 	assert_int_equal(b.publisher->active, 0);
-	/* it was not left half done */
-	assert_int_equal(counts_of(&b).held, T);
-	assert_true(scratch_exists(PATH "/data/c/0/0/0"));
+	/* the step is done, and no other one has begun: the file has no name yet */
+	assert_true(b.publisher->job[0].shard.put > 0);
+	assert_int_equal(counts_of(&b).held, 0);
+	assert_true(scratch_exists(PATH "/data/c/0/0/0.tmp"));
 	fault_fs.before = NULL;
+	/* what was in the making is not kept */
 	assert_int_equal(sde__publisher_reset(b.publisher, NULL), 0);
+	assert_false(scratch_exists(PATH "/data/c/0/0/0.tmp"));
 	fill(&b, 0, T);
 	assert_int_equal(sde__publisher_save(b.publisher, T, NULL), 0);
 	assert_int_equal(counts_of(&b).published, T);
@@ -313,6 +316,20 @@ static void a_block_of_times_that_cannot_be_written_is_written_later(void **stat
 
 #define MS UINT64_C(1000000)
 
+static void step(struct sde__publisher *p, unsigned roles)
+{
+	pthread_mutex_lock(&p->lock);
+	assert_true(sde__publisher_step(p, roles, p->raw));
+	pthread_mutex_unlock(&p->lock);
+}
+
+static void make_two_chunks(struct bench *b)
+{
+	bench_open(b);
+	b->publisher->config.sync = SDE_SYNC_CHUNK;
+	fill(b, 0, 2 * T);
+}
+
 /* A chunk whose file is there in time costs no sync of the ring. */
 static void only_chunks_that_are_late_are_synced_in_the_ring(void **state)
 {
@@ -325,7 +342,10 @@ static void only_chunks_that_are_late_are_synced_in_the_ring(void **state)
 	p = b.publisher;
 	p->config.sync = SDE_SYNC_CHUNK;
 	assert_int_equal(sde__publisher_sync_due(p, 0, 0, &upto), UINT64_MAX);
-	fill(&b, 0, 2 * T);
+	bench_close(&b);
+	assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(), PATH), 0);
+	make_two_chunks(&b);
+	p = b.publisher;
 	filled = p->filled_at[0];
 	/* the second is filled 30 ms later: its file may yet be written in time */
 	p->filled_at[1] = filled + 30 * MS;
@@ -337,10 +357,10 @@ static void only_chunks_that_are_late_are_synced_in_the_ring(void **state)
 	assert_int_equal(sde__publisher_sync_due(p, 0, filled + 50 * MS, &upto), filled + 50 * MS);
 	assert_int_equal(upto, 2 * T);
 	/* the first has its file */
-	pthread_mutex_lock(&p->lock);
-	while (p->sealed < 1)
-		assert_true(sde__publisher_step(p, SDE__ROLE_SEAL | SDE__ROLE_ENCODE, p->raw));
-	pthread_mutex_unlock(&p->lock);
+	step(p, SDE__ROLE_ENCODE);
+	step(p, SDE__ROLE_WRITE);
+	step(p, SDE__ROLE_SEAL);
+	assert_int_equal(p->sealed, 1);
 	assert_int_equal(sde__publisher_sync_due(p, 0, filled, &upto), filled + 55 * MS);
 	assert_int_equal(upto, 2 * T);
 	assert_int_equal(sde__ring_sync(b.ring, 2 * T, NULL), 0);
@@ -348,6 +368,77 @@ static void only_chunks_that_are_late_are_synced_in_the_ring(void **state)
 	p->config.sync = SDE_SYNC_INTERVAL;
 	p->config.sync_interval_ms = 7;
 	assert_int_equal(sde__publisher_sync_due(p, 3, filled, &upto), 3 + 7 * MS);
+	bench_close(&b);
+}
+
+/* To write it twice would only be later. */
+static void a_chunk_on_its_way_into_a_file_is_not_synced_in_the_ring(void **state)
+{
+	struct sde__publisher *p;
+	uint64_t upto = 0, filled;
+	struct bench b;
+
+	(void)state;
+	make_two_chunks(&b);
+	p = b.publisher;
+	p->filled_at[1] = p->filled_at[0] + 30 * MS;
+	filled = p->filled_at[0];
+	/* begun, and not half encoded: there is one inner chunk, so this is by hand */
+	step(p, SDE__ROLE_ENCODE);
+	p->job[0].shard.inner_count = 4;
+	p->job[0].ready = 1;
+	assert_int_equal(sde__publisher_sync_due(p, 0, filled, &upto), filled + 50 * MS);
+	p->job[0].ready = 2;
+	assert_int_equal(sde__publisher_sync_due(p, 0, filled, &upto), filled + 75 * MS);
+	/* encoded: the next one is waited for, and goes along with it */
+	p->job[0].shard.inner_count = p->job[0].ready = 1;
+	assert_int_equal(sde__publisher_sync_due(p, 0, filled, &upto), filled + 80 * MS);
+	assert_int_equal(upto, 2 * T);
+	/* unless its file has failed */
+	p->job[0].lost = true;
+	assert_int_equal(sde__publisher_sync_due(p, 0, filled, &upto), filled + 50 * MS);
+	p->job[0].lost = false;
+	while (p->job[1].ready < 1)
+		step(p, SDE__ROLE_ENCODE);
+	assert_int_equal(sde__publisher_sync_due(p, 0, filled, &upto), UINT64_MAX);
+	bench_close(&b);
+}
+
+/* Chunks that take 20 ms, filled in 2. */
+static void a_chunk_begins_when_it_can_be_sealed_in_time(void **state)
+{
+	struct sde__publisher *p;
+	struct bench b;
+	uint64_t now;
+
+	(void)state;
+	make_two_chunks(&b);
+	p = b.publisher;
+	now = p->filled_at[0];
+	p->pace = (struct sde__pace){ .fill = 2 * MS, .service = 20 * MS, .full_at = now };
+	/* without threads there is no clock */
+	assert_int_equal(sde__publisher_begin_due(p, 2, now), 0);
+	p->config.synchronous = false;
+	/* two in front are sealed at 40, this one at 60 at the earliest: it is to be filled
+	 * at 10, and begins at 8 */
+	assert_int_equal(sde__publisher_begin_due(p, 2, now), now + 8 * MS);
+	assert_true(sde__publisher_begin_due(p, 1, now) <= now);
+	assert_int_equal(sde__publisher_begin_due(p, 0, now), 0);
+	/* the one in front was begun upon when another was sealed */
+	p->pace.sealed_at = now + 5 * MS;
+	assert_int_equal(sde__publisher_begin_due(p, 2, now), now + 13 * MS);
+	/* one that takes long to fill */
+	p->pace.fill = 30 * MS;
+	assert_true(sde__publisher_begin_due(p, 2, now) <= now);
+	p->pace.fill = 2 * MS;
+	/* no store had to wait for a second */
+	assert_int_equal(sde__publisher_begin_due(p, 2, now + 1001 * MS), 0);
+	p->pace.full_at = 0;
+	assert_int_equal(sde__publisher_begin_due(p, 2, now), 0);
+	p->pace.full_at = now;
+	p->config.sync = SDE_SYNC_PUBLISH;
+	assert_int_equal(sde__publisher_begin_due(p, 2, now), 0);
+	p->config.synchronous = true;
 	bench_close(&b);
 }
 
@@ -835,6 +926,8 @@ int main(void)
 		WATCHED_TEST(pause_waits_for_the_step_under_way),
 		WATCHED_TEST(a_block_of_times_that_cannot_be_written_is_written_later),
 		WATCHED_TEST(only_chunks_that_are_late_are_synced_in_the_ring),
+		WATCHED_TEST(a_chunk_on_its_way_into_a_file_is_not_synced_in_the_ring),
+		WATCHED_TEST(a_chunk_begins_when_it_can_be_sealed_in_time),
 		WATCHED_TEST(a_thread_that_cannot_be_started_is_told),
 		WATCHED_TEST(stopping_nothing_is_allowed),
 		WATCHED_TEST(a_single_failure_costs_nothing),

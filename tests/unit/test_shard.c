@@ -111,7 +111,7 @@ static int write_shard(const struct sde__codec *codec, uint64_t count, bool dura
 	sde__shard_begin(&shard, K, count, slots);
 	for (uint64_t i = 0; i < INNER; i++)
 		assert_int_equal(sde__shard_encode(&shard, INNER - 1 - i, raw, NULL), 0);
-	ret = sde__shard_write(&shard, 5, run, durable, &size, error);
+	ret = sde__shard_write(&shard, &(struct sde__stamp){ 5, run }, durable, &size, error);
 	if (!ret) {
 		assert_int_equal(stat("6", &st), 0);
 		assert_int_equal(st.st_size, size);
@@ -329,7 +329,7 @@ static void write_with_state(const struct sde__codec *codec, uint64_t count, uin
 	sde__shard_begin(&shard, K, count, wide);
 	for (uint64_t i = 0; i < INNER; i++)
 		assert_int_equal(sde__shard_encode(&shard, i, raw, NULL), 0);
-	assert_int_equal(sde__shard_write(&shard, 5, run, false, &size, NULL), 0);
+	assert_int_equal(sde__shard_write(&shard, &(struct sde__stamp){ 5, run }, false, &size, NULL), 0);
 	sde__shard_free(&shard);
 	free(wide);
 	free(slots);

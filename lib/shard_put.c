@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/* The file of a chunk in the making: see shard.h. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "shard.h"
+
+#include "crc32c.h"
+#include "planted.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ------------------------------------------------------------------------
+ * The file that is replaced
+ */
+
+/* The index of an open chunk file, malloc'd; NULL if it is too short to have one. */
+static int read_index(const struct sde__shard *shard, int fd, uint64_t **table, uint64_t *size)
+{
+	const struct sde__io *io = shard->home->io;
+	const size_t bytes = sde__shard_index_bytes(shard->inner_count);
+	struct sde__stat st;
+	int ret;
+
+	ret = io->stat(io->ctx, fd, &st);
+	if (ret)
+		return ret;
+	*size = st.size;
+	if (st.size < bytes)
+		return 0;
+	*table = malloc(bytes);
+	return *table ? sde__io_read_all(io, fd, *table, bytes, st.size - bytes) : -ENOMEM;
+}
+
+/* Index and size of the file that is to be replaced: NULL and 0 if there is none. */
+static int old_index(const struct sde__shard *shard, const char *name, uint64_t **table,
+		     uint64_t *size)
+{
+	const struct sde__io *io = shard->home->io;
+	int fd, ret, closed;
+
+	*table = NULL;
+	*size = 0;
+	fd = io->open_at(io->ctx, shard->home->shards, name, O_RDONLY);
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	ret = read_index(shard, fd, table, size);
+	closed = io->close(io->ctx, fd);
+	return ret ? ret : closed;
+}
+
+/* Where each inner chunk comes to lie, the first `gap` bytes behind the side table. */
+static void lay_out(struct sde__shard *shard, uint64_t gap)
+{
+	uint64_t offset = sde__shard_align(shard->side.size) + gap;
+
+	for (uint64_t i = 0; i < shard->inner_count; i++) {
+		shard->table[2 * i] = offset;
+		shard->table[2 * i + 1] = shard->size[i];
+		offset += sde__shard_align(shard->size[i]);
+	}
+}
+
+/*
+ * Would the old index find another inner chunk than its own whole in the new
+ * file? Offsets rise in both.
+ */
+static bool misleads(const uint64_t *old, const uint64_t *table, uint64_t count)
+{
+	for (uint64_t i = 0, j = 0; i < count && j < count; ) {
+		if (old[2 * i] == table[2 * j] && old[2 * i + 1] == table[2 * j + 1] && i != j)
+			return true;
+		if (old[2 * i] < table[2 * j])
+			i++;
+		else
+			j++;
+	}
+	return false;
+}
+
+/* The gap in front of the first inner chunk with which the old index misleads nobody. */
+static uint64_t gap_for(struct sde__shard *shard, const uint64_t *old)
+{
+	uint64_t gap = 0;
+
+	lay_out(shard, gap);
+	while (misleads(old, shard->table, shard->inner_count) && !sde__planted("shard-reuses-offsets"))
+		lay_out(shard, gap += SDE__SHARD_ALIGN);
+	return gap;
+}
+
+void sde__shard_drop(struct sde__shard *shard)
+{
+	const struct sde__io *io = shard->home->io;
+	char name[SDE__SHARD_NAME_SIZE];
+
+	if (shard->home->format != 2 && (shard->fd >= 0 || shard->put)) {
+		sde__shard_name(name, shard->index);
+		sde__io_remove_temporary(io, shard->home->shards, name);
+	}
+	if (shard->fd >= 0)
+		io->close(io->ctx, shard->fd);
+	shard->fd = -1;
+	shard->put = 0;
+}
+
+/* ------------------------------------------------------------------------
+ * Format 3: one file
+ */
+
+static int fail_v3(const struct sde__shard *shard, const char *verb, int why, struct sde_error *error)
+{
+	return sde__fail_why(error, why, "cannot %s chunk 'data/c/0/%" PRIu64 "/%" PRIu64 "'", verb,
+			     shard->home->column, shard->index);
+}
+
+/* No file is begun, and that is no failure, if it is to be put as a whole. */
+static int begin_file(struct sde__shard *shard, uint64_t upto, struct sde_error *error)
+{
+	const struct sde__io *io = shard->home->io;
+	char name[SDE__SHARD_NAME_SIZE];
+	uint64_t *old, gap = 0;
+	int ret;
+
+	sde__shard_name(name, shard->index);
+	ret = old_index(shard, name, &old, &shard->least);
+	shard->whole_only = old != NULL;
+	if (!ret && old && upto == shard->inner_count)
+		gap = gap_for(shard, old);
+	free(old);
+	if (ret)
+		return fail_v3(shard, "read", ret, error);
+	if (shard->whole_only && upto < shard->inner_count)
+		return 0;
+	ret = sde__io_open_temporary(io, shard->home->shards, name);
+	if (ret < 0)
+		return fail_v3(shard, "write", ret, error);
+	shard->fd = ret;
+	shard->end = sde__shard_align(shard->side.size) + gap;
+	ret = sde__io_write_all(io, shard->fd, shard->side.bytes, shard->side.size, 0);
+	return ret ? fail_v3(shard, "write", ret, error) : 0;
+}
+
+/* One inner chunk behind what is there, and zeros up to where the next one begins. */
+static int put_inner(struct sde__shard *shard)
+{
+	unsigned char *bytes = shard->encoded + shard->put * shard->part;
+	const size_t size = shard->size[shard->put], room = sde__shard_align(size);
+	const struct sde__io *io = shard->home->io;
+	int ret;
+
+	/* the gap lies behind the part in memory, too */
+	memset(bytes + size, 0, room - size);
+	ret = sde__io_write_all(io, shard->fd, bytes, room, shard->end);
+	if (ret)
+		return ret;
+	shard->table[2 * shard->put] = shard->end;
+	shard->table[2 * shard->put + 1] = size;
+	shard->end += room;
+	shard->put++;
+	return 0;
+}
+
+/* The index, at `least` bytes or behind them; then the file is whole. */
+static int end_file(struct sde__shard *shard, bool durable)
+{
+	const size_t tail = sde__shard_index_bytes(shard->inner_count);
+	const struct sde__io *io = shard->home->io;
+	uint32_t crc;
+	int ret, closed;
+
+	if (shard->end + tail < shard->least)
+		shard->end = shard->least - tail;
+	crc = sde__crc32c(0, shard->table, (size_t)shard->inner_count * 16);
+	memcpy(shard->table + 2 * shard->inner_count, &crc, 4);
+	ret = sde__io_write_all(io, shard->fd, shard->table, tail, shard->end);
+	shard->end += tail;
+	if (!ret && durable && !sde__planted("chunk-no-fsync"))
+		ret = io->sync(io->ctx, shard->fd);
+	if (sde__planted("fsync-error-swallowed"))
+		ret = 0;
+	closed = io->close(io->ctx, shard->fd);
+	shard->fd = -1;
+	return ret ? ret : closed;
+}
+
+static int put_v3(struct sde__shard *shard, uint64_t upto, bool durable, struct sde_error *error)
+{
+	const struct sde__io *io = shard->home->io;
+	uint64_t from;
+	int ret = 0;
+
+	if (shard->fd < 0)
+		ret = begin_file(shard, upto, error);
+	if (ret || shard->fd < 0)
+		return ret;
+	from = shard->end;
+	while (shard->put < upto && !ret)
+		ret = put_inner(shard);
+	if (!ret && shard->put == shard->inner_count)
+		ret = end_file(shard, durable);
+	else if (!ret && durable && io->begin_sync)
+		io->begin_sync(io->ctx, shard->fd, from, shard->end - from);
+	return ret ? fail_v3(shard, "write", ret, error) : 0;
+}
+
+static int enter_v3(struct sde__shard *shard, bool durable, struct sde_error *error)
+{
+	const struct sde__home *home = shard->home;
+	const struct sde__io *io = home->io;
+	char name[SDE__SHARD_NAME_SIZE];
+	int ret;
+
+	sde__shard_name(name, shard->index);
+	ret = sde__io_name_temporary(io, home->shards, name);
+	if (ret)
+		sde__shard_drop(shard);
+	else if (durable && !sde__planted("chunk-no-directory-fsync"))
+		ret = io->sync(io->ctx, home->shards);
+	return ret ? fail_v3(shard, "write", ret, error) : 0;
+}
+
+/* ------------------------------------------------------------------------
+ * Format 2: a file each, and the side table last
+ */
+
+static int put_v2(struct sde__shard *shard, uint64_t upto, bool durable, struct sde_error *error)
+{
+	const struct sde__home *home = shard->home;
+	const struct sde__io *io = home->io;
+	char name[SDE__SHARD_NAME_SIZE] = "";
+	int ret = 0;
+
+	for (; shard->put < upto && !ret; shard->put++) {
+		const struct sde__piece piece = { shard->encoded + shard->put * shard->part,
+						  shard->size[shard->put] };
+
+		sde__shard_inner_name(name, shard->put, shard->index);
+		ret = sde__io_replace(io, home->shards, name, &piece, 1, durable);
+		shard->end += piece.size;
+	}
+	if (!ret && shard->put == shard->inner_count && durable &&
+	    !sde__planted("side-table-before-chunk"))
+		ret = io->sync(io->ctx, home->shards);
+	return ret ? sde__fail_why(error, ret, "cannot write chunk 'data/%s'", name) : 0;
+}
+
+static int enter_v2(struct sde__shard *shard, bool durable, struct sde_error *error)
+{
+	const struct sde__piece side = { shard->side.bytes, shard->side.size };
+	const struct sde__home *home = shard->home;
+	const struct sde__io *io = home->io;
+	char name[SDE__SHARD_NAME_SIZE];
+	int ret;
+
+	sde__shard_name(name, shard->index);
+	ret = sde__io_replace(io, home->side, name, &side, 1, durable);
+	if (!ret && durable)
+		ret = io->sync(io->ctx, home->side);
+	return ret ? sde__fail_why(error, ret, "cannot write 'data/.side/%s'", name) : 0;
+}
+
+/* ------------------------------------------------------------------------
+ * Both
+ */
+
+int sde__shard_put(struct sde__shard *shard, uint64_t upto, const struct sde__stamp *stamp,
+		   bool durable, struct sde_error *error)
+{
+	int ret = 0;
+
+	if (!shard->put) {
+		shard->end = 0;
+		ret = sde__shard_side(shard, stamp, error);
+	}
+	if (!ret)
+		ret = shard->home->format == 2 ? put_v2(shard, upto, durable, error) :
+		      put_v3(shard, upto, durable, error);
+	if (ret)
+		sde__shard_drop(shard);
+	return ret;
+}
+
+int sde__shard_enter(struct sde__shard *shard, bool durable, uint64_t *file_size,
+		     struct sde_error *error)
+{
+	int ret;
+
+	*file_size = shard->end;
+	ret = shard->home->format == 2 ? enter_v2(shard, durable, error) :
+	      enter_v3(shard, durable, error);
+	shard->put = 0;
+	return ret;
+}
+
+int sde__shard_write(struct sde__shard *shard, const struct sde__stamp *stamp, bool durable,
+		     uint64_t *file_size, struct sde_error *error)
+{
+	const int ret = sde__shard_put(shard, shard->inner_count, stamp, durable, error);
+
+	return ret ? ret : sde__shard_enter(shard, durable, file_size, error);
+}
