@@ -88,8 +88,19 @@ crashed_store()
 	status 137 sh -c 'store_writer "$@"; exit $?' - "$1" "${2:-4}" 10 kill
 }
 
-# followed CLOSE|KILL: a store of 40 snapshots whose writer ends while it is followed;
-# output in `seen`, what was said in `err`, the status in $got
+# looks N: until so many are in `seen`
+looks()
+{
+	tries=0
+	until [ "$(grep -c snapshots seen)" -ge "$1" ]; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 1000 ]
+		sleep 0.02
+	done
+}
+
+# followed CLOSE|KILL: a store of 40 snapshots whose writer ends when it was looked at three
+# times; output in `seen`, what was said in `err`, the status in $got
 followed()
 {
 	mkfifo hold
@@ -102,11 +113,12 @@ followed()
 		[ "$tries" -lt 1000 ]
 		sleep 0.02
 	done
+	: >seen
 	{
-		sleep 0.5
+		looks 3
 		[ "$1" = CLOSE ] || kill -KILL "$writer"
 	} &
-	[ "$1" = KILL ] || { sleep 0.5; exec 3>&-; } &
+	# the writer's input ends with the shell that looks
 	[ "$1" = KILL ] || exec 3>&-
 	shift
 	got=0
@@ -535,7 +547,8 @@ follow_of_a_removed_store_ends()
 		sleep 0.02
 	done
 	# the writer may add a file to a directory that is being emptied
-	{ sleep 0.3; until rm -rf s.zarr 2>/dev/null; do :; done; } &
+	: >seen
+	{ looks 1; until rm -rf s.zarr 2>/dev/null; do :; done; } &
 	status 2 sde-inspect --follow --period 0.05 --json s.zarr >seen 2>err
 	grep 'removed or replaced' err
 	tail -n 1 seen | grep '"number": -100008'

@@ -3,7 +3,8 @@
 
 	terminal.py COLUMNS COMMAND [ARGUMENT...]
 
-Output is as it came, carriage returns and all; the exit status is the command's.
+Output is as it came, when it came, carriage returns and all; the exit status is the
+command's.
 """
 import fcntl, os, pty, struct, sys, termios
 
@@ -25,4 +26,5 @@ while True:
     if not piece:
         break
     sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
