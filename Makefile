@@ -48,6 +48,7 @@ MPICC = mpicc##	Open MPI's compiler wrapper, which knows its flags
 SANITIZE =##	for -fsanitize=: address,undefined or thread
 TESTS =##	tests to check: unit/test_codec 'cli/*'; default all
 VARIANTS = plain asan tsan##	builds to check
+TEST_JOBS ?=##	tests run at a time; default one a processor, at most 4
 V =##	1 shows whole commands
 DESTDIR =##	put before every installed name (packaging)
 prefix = /usr/local##	where to install
@@ -356,13 +357,16 @@ variant-asan variant-tsan: variant-%:
 	fi
 
 variants := $(strip $(foreach v,$(VARIANTS),$(if $(tests_$v),$v)))
+# Where nobody has said how many, as many are built at a time as there are processors.
+build_jobs = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 # `exec`, so that who ends make ends tests/run, and tests/run what it started.
 .PHONY: check
-check: $(variants:%=variant-%) ## build and run the tests: plain, with ASan + UBSan, with TSan
+check: ## build and run the tests: plain, with ASan + UBSan, with TSan
 	$(if $(variants),,$(error no test is called '$(TESTS)'))
+	@$(MAKE) -f $(self) $(build_jobs) $(variants:%=variant-%)
 	@exec env CC=$(call quoted,$(CC)) AR=$(call quoted,$(AR)) CFLAGS=$(call quoted,$(CFLAGS)) \
 		CPPFLAGS=$(call quoted,$(CPPFLAGS)) LDFLAGS=$(call quoted,$(LDFLAGS)) \
-		$(srcdir)/tests/run \
+		TEST_JOBS=$(call quoted,$(TEST_JOBS)) $(srcdir)/tests/run \
 		$(foreach v,$(variants),--variant $v $(build_$v) $(tests_$v))
 
 # The layers under tests/crash with the budgets that TESTING.md states.
