@@ -241,7 +241,8 @@ static unsigned take_made(struct sde__publisher *p, struct sde__job *made[SDE__J
 		struct sde__job *job = NULL;
 
 		for (unsigned i = 0; i < p->jobs && !job; i++)
-			if (p->job[i].state == SDE__JOB_MADE && p->job[i].shard.index == chunk)
+			if (p->job[i].state == SDE__JOB_MADE &&
+			    (p->job[i].shard.index == chunk || sde__planted("sealed-out-of-order")))
 				job = &p->job[i];
 		if (!job)
 			return count;
