@@ -25,6 +25,7 @@ struct fault_memory {
 	unsigned long fail_at;	/* number of the allocation from 1; 0: none */
 	bool for_good;		/* and all after it */
 	bool counting;
+	bool only_armed;	/* other threads' allocations are not counted */
 	pthread_t armed_by;
 	unsigned long calls;	/* atomic; while counting */
 	void *site[FAULT_MEMORY_SITES];	/* who asked, of the first so many calls */
@@ -52,6 +53,26 @@ static void fault_memory_disarm(void)
 	fault_memory.counting = false;
 }
 
+/*
+ * Which of the allocations counted last are the first ones of the place in the program
+ * that asks for them; returns the number of places.
+ */
+static inline size_t fault_memory_places(bool first[FAULT_MEMORY_SITES])
+{
+	size_t places = 0;
+
+	memset(first, 0, FAULT_MEMORY_SITES * sizeof(*first));
+	for (size_t i = 0; i < fault_memory.calls && i < FAULT_MEMORY_SITES; i++) {
+		bool seen = false;
+
+		for (size_t j = 0; j < i && !seen; j++)
+			seen = first[j] && fault_memory.site[j] == fault_memory.site[i];
+		first[i] = !seen;
+		places += !seen;
+	}
+	return places;
+}
+
 #ifdef __GLIBC__
 #define FAULT_MEMORY 1
 
@@ -77,7 +98,8 @@ FAULT_MEMORY_PLAIN static bool fault_memory_fails(void *site)
 	if (!fault_memory.counting)
 		return false;
 	/* a thread that begins cannot do without, under AddressSanitizer */
-	if (__interceptor_malloc && !pthread_equal(pthread_self(), fault_memory.armed_by))
+	if ((fault_memory.only_armed || __interceptor_malloc) &&
+	    !pthread_equal(pthread_self(), fault_memory.armed_by))
 		return false;
 	n = __atomic_add_fetch(&fault_memory.calls, 1, __ATOMIC_RELAXED);
 	if (n <= FAULT_MEMORY_SITES)

@@ -755,21 +755,6 @@ static unsigned long environment(const char *name, unsigned long otherwise)
 	return text && *text ? strtoul(text, NULL, 0) : otherwise;
 }
 
-/* Which allocations are the first ones of the place in the program that asks for them. */
-static void plan_allocations(void)
-{
-	planned.places = 0;
-	memset(planned.first, 0, sizeof(planned.first));
-	for (size_t i = 0; i < fault_memory.calls && i < FAULT_MEMORY_SITES; i++) {
-		bool seen = false;
-
-		for (size_t j = 0; j < i && !seen; j++)
-			seen = planned.first[j] && fault_memory.site[j] == fault_memory.site[i];
-		planned.first[i] = !seen;
-		planned.places += !seen;
-	}
-}
-
 /*
  * Twice without a fault: the first time libraries and libc allocate what they keep,
  * the second time tells which calls there will be.
@@ -783,7 +768,7 @@ static void warm_up(struct attempt *a, const struct oracle *oracle,
 	warming = false;
 	play(&world, a, oracle, options);
 	planned.count = 0;
-	plan_allocations();
+	planned.places = fault_memory_places(planned.first);
 	for (size_t i = 0; i < world.fault.events && !a->memory; i++) {
 		const struct fault_event *e = &world.fault.event[i];
 
