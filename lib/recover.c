@@ -170,6 +170,7 @@ static int publish_column(struct recovery *r, struct sde_error *error)
 	int ret;
 
 	ret = keep_last(r, error);
+	/* not covered: a column without its ring's directory is one that nobody has locked */
 	if (!ret && r->reader->shortened && home->ring >= 0 && !sde__planted("longer-ring-kept"))
 		ret = sde__ring_remove_files(home->io, home->ring, r->durable, error);
 	if (!ret)

@@ -181,6 +181,7 @@ static void save_publishes_a_partial_chunk_and_replaces_it(void **state)
 static void a_failure_stays_until_save_succeeds(void **state)
 {
 	const struct sde_error why = { -EIO, "cannot sync 'data/.ring/segment.0'" };
+	const struct sde_error later = { -ENOSPC, "cannot write 'data/c/0/0/0'" };
 	struct sde_error error = { 0 };
 	uint64_t waited;
 	struct bench b;
@@ -190,6 +191,7 @@ static void a_failure_stays_until_save_succeeds(void **state)
 	fill(&b, 0, 2 * T);
 	assert_int_equal(sde__publisher_failed(b.publisher), 0);
 	sde__publisher_fail(b.publisher, &why);
+	sde__publisher_fail(b.publisher, &later);
 	assert_int_equal(sde__publisher_failed(b.publisher), -EIO);
 	assert_int_equal(sde__publisher_room(b.publisher, 2, &waited, &error), -EIO);
 	assert_string_equal(error.text, why.text);
@@ -200,6 +202,42 @@ static void a_failure_stays_until_save_succeeds(void **state)
 	assert_int_equal(sde__publisher_save(b.publisher, 2 * T, NULL), 0);
 	assert_int_equal(sde__publisher_failed(b.publisher), 0);
 	assert_int_equal(sde__publisher_room(b.publisher, 3, &waited, NULL), 0);
+	bench_close(&b);
+}
+
+/* Encoded again after a failure, the older chunk goes first, wherever its job stands. */
+static void of_two_chunks_the_older_is_encoded_first(void **state)
+{
+	const struct sde_error why = { -EIO, "cannot write 'data/c/0/0/1'" };
+	struct sde__publisher *p;
+	enum sde_codec codec;
+	uint64_t waited;
+	struct bench b;
+
+	(void)state;
+	bench_open(&b);
+	p = b.publisher;
+	fill(&b, 0, 2 * T);
+	pthread_mutex_lock(&p->lock);
+	while (sde__publisher_step(p, SDE__ROLE_ENCODE, p->raw))
+		;
+	pthread_mutex_unlock(&p->lock);
+	assert_int_equal(sde__publisher_room(p, 2, &waited, NULL), 0);
+	fill(&b, 2 * T, T);
+	pthread_mutex_lock(&p->lock);
+	while (sde__publisher_step(p, SDE__ROLE_ENCODE, p->raw))
+		;
+	pthread_mutex_unlock(&p->lock);
+	assert_int_equal(p->job[0].shard.index, 2);
+	assert_int_equal(p->job[1].shard.index, 1);
+	sde__publisher_fail(p, &why);
+	codec = p->job[1].shard.codec.id;
+	p->job[1].shard.codec.id = (enum sde_codec)77;
+	assert_int_equal(sde__publisher_save(p, 3 * T, NULL), SDE_E_CODEC);
+	assert_int_equal(p->job[0].done, 0);
+	p->job[1].shard.codec.id = codec;
+	assert_int_equal(sde__publisher_save(p, 3 * T, NULL), 0);
+	assert_int_equal(counts_of(&b).published, 3 * T);
 	bench_close(&b);
 }
 
@@ -922,6 +960,7 @@ int main(void)
 		WATCHED_TEST(room_is_made_one_chunk_at_a_time),
 		WATCHED_TEST(save_publishes_a_partial_chunk_and_replaces_it),
 		WATCHED_TEST(a_failure_stays_until_save_succeeds),
+		WATCHED_TEST(of_two_chunks_the_older_is_encoded_first),
 		WATCHED_TEST(a_reset_publisher_starts_from_what_is_published),
 		WATCHED_TEST(pause_waits_for_the_step_under_way),
 		WATCHED_TEST(a_block_of_times_that_cannot_be_written_is_written_later),

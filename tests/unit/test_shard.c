@@ -735,11 +735,17 @@ static void asking_for_a_chunk_removing_and_syncing_it_tell_what_fails(void **st
 		assert_non_null(strstr(error.text, "'6'"));
 		fault.only = NULL;
 	}
-	/* format 2: a file that will not go keeps those behind it */
+	/* format 2: a file that will not go keeps those behind it, and after one that
+	 * cannot be synced no other is */
 	home.format = 2;
 	home.side = home.shards;
 	scratch_write("0.0.6", "x", 1);
 	scratch_write("0.1.6", "x", 1);
+	fault_io_arm(&fault, 1, EIO, false);
+	fault.only = "sync";
+	assert_int_equal(sde__shard_sync(here, &l.geometry, K, K + 1, &error), -EIO);
+	assert_int_equal(fault_io_count(&fault, "sync", NULL), 1);
+	fault.only = NULL;
 	fault_io_arm(&fault, 2, EIO, false);
 	assert_int_equal(sde__shard_remove(here, &l.geometry, K, &error), -EIO);
 	assert_true(scratch_exists("0.1.6"));
