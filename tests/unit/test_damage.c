@@ -559,6 +559,44 @@ static void damaged_times_are_taken_from_the_side_tables(void **state)
 			}
 }
 
+/* A block has 8192 times, and may end within a chunk: either part is lost by itself. */
+static void of_a_lost_chunk_the_times_of_a_whole_block_stay(void **state)
+{
+	enum { SIZE = 5000, COUNT = 3 * SIZE, BLOCK = 8192 };
+	static const int lost[2][2] = { { SIZE, BLOCK }, { BLOCK, 2 * SIZE } };
+	static double t[COUNT];
+
+	(void)state;
+	for (int block = 0; block < 2; block++) {
+		struct sde_zarr_options options = options_of(&forms[0]);
+		const struct sde_ensemble one = { 1, WIDTH, SDE_FLOAT64 };
+		struct sde_storage *storage;
+		struct sde_array *time;
+		char name[32];
+
+		options.chunk_size = SIZE;
+		options.sync = SDE_SYNC_NONE;
+		assert_int_equal(sde_zarr_storage_create(&storage, PATH, &one, &options, NULL), 0);
+		for (int k = 0; k < COUNT; k++)
+			assert_int_equal(sde_storage_store(storage, time_of(k), t, (uint64_t)k), 0);
+		assert_int_equal(sde_storage_close(storage), 0);
+		assert_int_equal(unlink(PATH "/data/c/0/0/1"), 0);
+		snprintf(name, sizeof(name), PATH "/time/c/%d", block);
+		assert_int_equal(unlink(name), 0);
+		storage = opened(SDE_HOLE_NAN);
+		assert_int_equal(sde_storage_values(storage, &time, NULL), 0);
+		assert_int_equal(sde_array_read(time, NULL, NULL, NULL, t, sizeof(t)), 0);
+		for (int k = 0; k < COUNT; k++)
+			if (k >= lost[block][0] && k < lost[block][1])
+				assert_true(isnan(t[k]));
+			else
+				assert_true(t[k] == time_of(k));
+		assert_int_equal(sde_array_holes(time, NULL, NULL), 1);
+		sde_array_close(time);
+		sde_storage_close(storage);
+	}
+}
+
 static void a_read_of_damaged_times_names_their_snapshots(void **state)
 {
 	struct sde_storage *storage;
@@ -910,6 +948,7 @@ int main(void)
 		SCRATCH_TEST(verify_goes_on_behind_every_damage),
 		SCRATCH_TEST(swapped_chunk_files_are_both_lost),
 		SCRATCH_TEST(damaged_times_are_taken_from_the_side_tables),
+		SCRATCH_TEST(of_a_lost_chunk_the_times_of_a_whole_block_stay),
 		SCRATCH_TEST(a_read_of_damaged_times_names_their_snapshots),
 		SCRATCH_TEST(a_block_that_differs_from_the_side_tables_is_named),
 		SCRATCH_TEST(a_mapped_array_has_its_holes_filled),

@@ -740,6 +740,8 @@ static void a_file_that_is_there_is_refused_and_untouched(void **state)
 static void only_files_are_replaced(void **state)
 {
 	const struct sde__npz_options options = { .overwrite = true };
+	static struct fault_io fault;
+	struct sde_error error = { 0 };
 	struct arrays a;
 
 	(void)state;
@@ -753,6 +755,11 @@ static void only_files_are_replaced(void **state)
 	assert_int_equal(write_run(&sde__io_posix, "none/", &a, &options, 0, NULL), -EINVAL);
 	assert_int_equal(write_run(&sde__io_posix, "", &a, &options, 0, NULL), -EINVAL);
 	assert_int_equal(scratch_entries("."), 2);
+	fault_io_init(&fault);
+	fault_io_arm(&fault, 1, EACCES, false);
+	fault.only = "open_at";
+	assert_int_equal(write_run(&fault.io, "/none.npz", &a, &options, 0, &error), -EACCES);
+	assert_non_null(strstr(error.text, "cannot open directory '/'"));
 	scratch_write("run.npz", "old", 3);
 	assert_int_equal(write_run(&sde__io_posix, "run.npz", &a, &options, 0, NULL), 0);
 	assert_int_equal(write_run(&sde__io_posix, "directory/x", &a, &options, 0, NULL), 0);
@@ -916,6 +923,50 @@ static void members_that_do_not_keep_to_their_shape_are_refused(void **state)
 		assert_int_equal(sde__npz_member_begin(w, bad[i], i == 3 ? &huge : &time, NULL), -EINVAL);
 		sde__npz_abandon(w);
 	}
+	assert_int_equal(scratch_entries("."), 0);
+}
+
+/* The first failure is the one that every further call tells. */
+static void a_file_that_failed_stays_failed(void **state)
+{
+	const struct sde__npy large = { SDE_FLOAT64, false, 1, { SDE__DEFLATE_BLOCK } };
+	const double t[5] = { 0 };
+	struct sde_error error = { 0 };
+	struct sde__npz_writer *w;
+	char name[16];
+	void *room;
+
+	(void)state;
+	w = begun();
+	assert_int_equal(sde__npz_append(w, t, 32, NULL), 0);
+	assert_int_equal(sde__npz_member_end(w, NULL), 0);
+	assert_int_equal(sde__npz_member_begin(w, "data", &large, NULL), 0);
+	assert_int_equal(sde__npz_reserve(w, SDE__DEFLATE_BLOCK + 1, &room, &error), -EINVAL);
+	assert_null(room);
+	assert_non_null(strstr(error.text, "at once"));
+	for (int i = 0; i < 5; i++) {
+		struct sde_error again = { 0 };
+
+		assert_int_equal(i == 0 ? sde__npz_append(w, t, 8, &again) :
+				 i == 1 ? sde__npz_reserve(w, 8, &room, &again) :
+				 i == 2 ? sde__npz_commit(w, 8, &again) :
+				 i == 3 ? sde__npz_member_end(w, &again) :
+				 sde__npz_member_begin(w, "more", &large, &again), -EINVAL);
+		assert_string_equal(again.text, error.text);
+	}
+	assert_int_equal(sde__npz_finish(w, NULL), -EINVAL);
+	w = begun();
+	for (int i = 1; i < SDE__NPZ_MEMBERS_MAX; i++) {
+		const struct sde__npy none = { SDE_FLOAT64, false, 1, { 0 } };
+
+		assert_int_equal(i == 1 ? sde__npz_append(w, t, 32, NULL) : 0, 0);
+		assert_int_equal(sde__npz_member_end(w, NULL), 0);
+		snprintf(name, sizeof(name), "x%d", i);
+		assert_int_equal(sde__npz_member_begin(w, name, &none, NULL), 0);
+	}
+	assert_int_equal(sde__npz_member_end(w, NULL), 0);
+	assert_int_equal(sde__npz_member_begin(w, "y", &large, &error), -EINVAL);
+	assert_int_equal(sde__npz_finish(w, NULL), -EINVAL);
 	assert_int_equal(scratch_entries("."), 0);
 }
 
@@ -1358,6 +1409,7 @@ int main(void)
 		SCRATCH_TEST(short_writes_are_gone_on_with),
 		SCRATCH_TEST(an_abandoned_file_is_gone),
 		SCRATCH_TEST(members_that_do_not_keep_to_their_shape_are_refused),
+		SCRATCH_TEST(a_file_that_failed_stays_failed),
 		SCRATCH_TEST(an_engine_or_threads_that_are_not_to_be_had_are_an_error),
 		SCRATCH_TEST(members_of_others_are_passed_over),
 		SCRATCH_TEST(a_file_that_is_not_a_runs_is_refused),

@@ -639,6 +639,62 @@ static void what_only_looks_like_a_leftover_stays(void **state)
 	twin_free(&twin);
 }
 
+/* A directory goes by its name: one that the path does not end with has none beside it. */
+static void the_name_of_a_store_says_what_is_beside_it(void **state)
+{
+	static const char beside[] = ".run.zarr.0123456789ab.new";
+	struct sde_error error = { 0 };
+	struct twin twin;
+
+	(void)state;
+	live(&twin, 3, 0, 6, true);
+	assert_int_equal(mkdir(beside, 0777), 0);
+	assert_int_equal(chdir(PATH), 0);
+	twin_assert_ok(sde_zarr_storage_repair(".", NULL, &error), error.text);
+	twin_assert_ok(sde_zarr_storage_repair("../" PATH "/.", NULL, &error), error.text);
+	assert_int_equal(chdir(".."), 0);
+	assert_true(scratch_exists(beside));
+	twin_assert_ok(sde_zarr_storage_repair("./" PATH "//", NULL, &error), error.text);
+	assert_false(scratch_exists(beside));
+	is_whole(&twin);
+	twin_free(&twin);
+}
+
+/* What an overwrite had moved aside gets its name back, or keeps the one it has. */
+static void a_store_is_put_back_or_left_where_it_is(void **state)
+{
+	static const char aside[] = ".run.zarr.0123456789ab.new.old";
+	bool fired = true, put_back = false;
+
+	(void)state;
+	for (unsigned long at = 1; fired; at++) {
+		struct sde_error error = { 0 };
+		struct fault_io fault;
+		struct told told;
+		struct twin twin;
+		int ret;
+
+		live(&twin, 3, 5, 6, true);
+		assert_int_equal(rename(PATH, aside), 0);
+		fault_io_init(&fault);
+		fault_io_arm(&fault, at, EIO, false);
+		ret = sde__zarr_repair(PATH, NULL, &fault.io, &error);
+		fired = fault.fired;
+		assert_int_equal(fault.handles, 0);
+		assert_int_equal(error.code, ret);
+		if (ret)
+			twin_assert_sentence(error.text, NULL, NULL);
+		assert_int_equal(scratch_entries("."), 1);
+		put_back = put_back || scratch_exists(aside);
+		twin_assert_ok(repair(&told, &error), error.text);
+		assert_int_equal(scratch_entries("."), 1);
+		is_whole(&twin);
+		twin_free(&twin);
+		remove_all(PATH);
+	}
+	assert_true(put_back);
+}
+
 /* ------------------------------------------------------------------------
  * Damage
  */
@@ -987,6 +1043,8 @@ int main(void)
 		SCRATCH_TEST(what_a_killed_create_leaves_beside_is_removed),
 		SCRATCH_TEST(a_create_at_work_beside_is_left_alone),
 		SCRATCH_TEST(what_only_looks_like_a_leftover_stays),
+		SCRATCH_TEST(the_name_of_a_store_says_what_is_beside_it),
+		SCRATCH_TEST(a_store_is_put_back_or_left_where_it_is),
 		SCRATCH_TEST(damaged_blocks_of_times_are_restored_to_the_byte),
 		SCRATCH_TEST(times_around_a_long_run_of_missing_chunks_are_restored),
 		SCRATCH_TEST(a_lost_chunk_is_named_and_truncated_before),

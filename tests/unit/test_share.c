@@ -459,6 +459,9 @@ static void a_rank_has_all_that_a_writer_alone_has(void **state)
 {
 	static const uint64_t counts[] = { 8, 0, 16, 5 };	/* one column, none, two, one */
 	struct plan plan = a_plan(2, 29);
+	char text[16], expected[16];
+	struct sde_storage *storage;
+	size_t n = sizeof(text);
 
 	(void)state;
 	plan.counts = counts;
@@ -468,6 +471,12 @@ static void a_rank_has_all_that_a_writer_alone_has(void **state)
 	plan.options.time_units = "s";
 	team_run(4, use_everything, &plan);
 	team_check_path(PATH, &plan.all, plan.to, from_start, 1);
+	/* of the whole store it is what the first rank kept */
+	assert_int_equal(sde_storage_open(&storage, PATH, NULL, NULL), 0);
+	twin_assert_ok(sde_storage_state(storage, text, &n), twin_sentence(storage));
+	assert_int_equal(n, rank_state(expected, 0, plan.to - 1));
+	assert_memory_equal(text, expected, n);
+	sde_storage_close(storage);
 }
 
 /* ------------------------------------------------------------------------
