@@ -379,29 +379,33 @@ check-long: ## the crash tests at length: hours rather than minutes
 # those that end by _exit. Time limits are for builds without counters.
 coverage_exit = -include $(abspath $(srcdir)/build-aux/coverage_exit.h) -Wl,--wrap=_exit
 # crash/inject.sh would interrupt the writing of the counters.
-COVERAGE_TESTS = $(filter-out install/% interop/% crash/inject.sh,$(every_test))
+COVERAGE_TESTS = $(filter-out install/% interop/% crash/inject.sh,$(tests_plain))
 .PHONY: coverage mcdc
 coverage: ## lines and branches that the tests reach (gcc)
-	@rm -rf $(BUILD)/coverage
+	@mkdir -p $(BUILD)/coverage
+	@find $(BUILD)/coverage -name '*.gcda' -exec rm -f {} +
 	@$(MAKE) -f $(self) BUILD=$(BUILD)/coverage CC=gcc \
 		CFLAGS='-O0 -g --coverage -fprofile-update=atomic $(coverage_exit)' \
 		WARNINGS= test-programs
-	@TEST_TIMEOUT=1800 $(srcdir)/tests/run --variant plain $(BUILD)/coverage $(COVERAGE_TESTS)
-	@$(srcdir)/build-aux/coverage $(BUILD)/coverage $(srcdir)
+	@TEST_TIMEOUT=$${TEST_TIMEOUT:-1800} $(srcdir)/tests/run --variant plain $(BUILD)/coverage $(COVERAGE_TESTS); \
+		tests=$$?; $(srcdir)/build-aux/coverage $(BUILD)/coverage $(srcdir) && exit $$tests
 
-# Conditions that decide by themselves (MC/DC), by clang 19; reported, no bar.
+# Conditions that decide by themselves (MC/DC), by clang 19; reported, no bar. Each process
+# leaves a file of its own: some gigabytes in all.
+mcdc_raw = $(abspath $(BUILD)/mcdc)/raw
 mcdc: ## MC/DC of what the tests reach (clang-19, llvm-cov-19)
-	@rm -rf $(BUILD)/mcdc
+	@rm -rf $(mcdc_raw) && mkdir -p $(mcdc_raw)
 	@$(MAKE) -f $(self) BUILD=$(BUILD)/mcdc CC=clang-19 WARNINGS= \
 		CFLAGS='-O1 -g -fprofile-instr-generate -fcoverage-mapping -fcoverage-mcdc \
-			$(coverage_exit)' test-programs
-	@LLVM_PROFILE_FILE=$(abspath $(BUILD)/mcdc)/raw/%m.profraw TEST_TIMEOUT=1800 \
-		$(srcdir)/tests/run --variant plain $(BUILD)/mcdc $(COVERAGE_TESTS)
-	@llvm-profdata-19 merge --failure-mode=warn -o $(BUILD)/mcdc/all.profdata $(BUILD)/mcdc/raw/*.profraw
-	@llvm-cov-19 report --show-mcdc-summary --show-region-summary=0 \
+			-Wno-unused-command-line-argument $(coverage_exit)' test-programs
+	@COVERAGE_RAW=$(mcdc_raw) TEST_TIMEOUT=$${TEST_TIMEOUT:-1800} \
+		$(srcdir)/tests/run --variant plain $(BUILD)/mcdc $(COVERAGE_TESTS); tests=$$?; \
+	find $(mcdc_raw) -name '*.profraw' >$(mcdc_raw)/list && \
+	llvm-profdata-19 merge -o $(BUILD)/mcdc/all.profdata --input-files=$(mcdc_raw)/list && \
+	llvm-cov-19 report --show-mcdc-summary --show-region-summary=0 \
 		--instr-profile=$(BUILD)/mcdc/all.profdata \
 		$(addprefix --object $(BUILD)/mcdc/tests/,$(filter-out %.sh,$(COVERAGE_TESTS))) \
-		--sources $(lib_src:%=$(srcdir)/%)
+		--sources $(lib_src:%=$(srcdir)/%) && exit $$tests
 # libFuzzer is clang's: a build of its own in $(BUILD)/fuzz, where the corpus is kept.
 # There each harness is linked without replay.c, whose main is libFuzzer's then.
 FUZZ_SECONDS ?= 60##	how long make fuzz runs each harness
