@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SALT 12			/* hexadecimal digits, see home.c */
+#define SALT 12			/* hexadecimal digits, see home_build.c */
 
 struct wanted {
 	struct sde__names names;
