@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A cursor from inside: one chunk's file at a time, and what of it is needed. For the
- * files that read through one (cursor.c, column.c) or look it over (zarr_verify.c,
- * zarr_repair.c). Declared in reader.h, which is for everybody else.
+ * files that read through one (cursor.c, cursor_data.c, cursor_slots.c, column.c) or
+ * look it over (zarr_verify.c, zarr_repair.c). Declared in reader.h, which is for
+ * everybody else.
  *
  * Where a call fails with damage, cursor->file.cause says of what kind it is.
  */
@@ -20,6 +21,10 @@ int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 /* Of the open file: decode inner chunk `inner` into cursor->inner; read the side table. */
 int sde__cursor_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error);
 int sde__cursor_side(struct sde__cursor *cursor, struct sde_error *error);
+
+/* Decode it in the storage's cache: a block to be given back. */
+int sde__cursor_hold(struct sde__cursor *cursor, uint64_t inner, struct sde__chunk_block **out,
+		     struct sde_error *error);
 
 /* The store's trajectories in inner chunks inner:inner_end of the open file. */
 void sde__cursor_span(const struct sde__cursor *cursor, uint64_t inner, uint64_t inner_end,
