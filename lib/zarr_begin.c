@@ -82,6 +82,98 @@ int sde__zarr_lay_ring(struct sde__zarr *z, struct sde_error *error)
 	return ret;
 }
 
+void sde__zarr_free(struct sde__zarr *z)
+{
+	sde__publisher_stop(z->publisher);
+	sde__reader_unref(z->reader);
+	sde__ring_free(z->ring);
+	sde__home_close(&z->home);
+	sde__zarr_config_clear(&z->config);
+	pthread_mutex_destroy(&z->lock);
+	free(z->pending);
+	free(z->last);
+	free(z->cut_exact);
+	free(z);
+}
+
+/* ------------------------------------------------------------------------
+ * What the ring begins with, after resume and truncate
+ */
+
+int sde__zarr_remember(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
+		       struct sde_error *error)
+{
+	int64_t first_iteration, last_iteration;
+	uint64_t bits[2];
+	double first, last;
+	int ret;
+
+	z->last_size = 0;
+	if (!snapshots)
+		return 0;
+	ret = sde__zarr_view_moment(reader, 0, &first, &first_iteration, error);
+	if (!ret)
+		ret = sde__zarr_view_moment(reader, snapshots - 1, &last, &last_iteration, error);
+	if (ret)
+		return ret;
+	memcpy(&bits[0], &first, sizeof(first));
+	memcpy(&bits[1], &last, sizeof(last));
+	__atomic_store_n(&z->facts.first_time, bits[0], __ATOMIC_RELAXED);
+	__atomic_store_n(&z->facts.first_iteration, first_iteration, __ATOMIC_RELAXED);
+	__atomic_store_n(&z->facts.last_time, bits[1], __ATOMIC_RELAXED);
+	__atomic_store_n(&z->facts.last_iteration, last_iteration, __ATOMIC_RELAXED);
+	z->last_size = z->config.layout.state_capacity;
+	ret = sde__zarr_view_state(reader, snapshots - 1, z->last, &z->last_size, error);
+	/* a chunk may say what it likes, a store's own metadata too */
+	if (ret == -ERANGE)
+		return sde__fail(error, SDE_E_CORRUPT,
+				 "the last snapshot of '%s' has a state of %zu bytes, but state_capacity is %u",
+				 z->home.path, z->last_size, z->config.layout.state_capacity);
+	return ret;
+}
+
+struct copying {
+	unsigned char *to;
+	const unsigned char *from;
+	size_t n;
+};
+
+static void copy_slots(void *ctx)
+{
+	const struct copying *c = ctx;
+
+	memcpy(c->to, c->from, c->n);
+}
+
+int sde__zarr_refill(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
+		     struct sde_error *error)
+{
+	const uint64_t size = sde__zarr_chunk_size(z), chunk = snapshots / size;
+	unsigned char *slots = sde__ring_slot(z->ring, chunk * size), *apart = NULL;
+	struct copying copying = { .to = slots, .n = snapshots % size * z->config.layout.slot_size };
+	struct sde__cursor cursor;
+	int ret;
+
+	if (!copying.n)
+		return 0;
+	/* reading allocates, which a fault must not interrupt */
+	if (sde__ring_is_guarded(z->ring)) {
+		slots = apart = aligned_alloc(64, copying.n);
+		if (!apart)
+			return sde__fail(error, -ENOMEM, "out of memory");
+		/* also what lies between the parts of a slot goes into a file */
+		memset(apart, 0, copying.n);
+	}
+	copying.from = slots;
+	sde__cursor_init(&cursor, reader);
+	ret = sde__reader_slots(&cursor, chunk, snapshots % size, &z->config.layout, slots, error);
+	sde__cursor_free(&cursor);
+	if (!ret && apart)
+		ret = sde__ring_touch(z->ring, chunk * size, copy_slots, &copying, error);
+	free(apart);
+	return ret;
+}
+
 /* ------------------------------------------------------------------------
  * Create
  */

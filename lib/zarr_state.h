@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The state of a Zarr storage that is open for storing, shared by the two files
- * that make it: zarr_storage.c (what a running one does) and zarr_begin.c (how
- * one comes to be: create, resume). Nobody else includes this.
+ * The state of a Zarr storage that is open for storing, shared by the files that make
+ * it: zarr_storage.c (what a running one does), zarr_begin.c (how one comes to be:
+ * create, resume), zarr_end.c (save, truncate, close), zarr_last.c; and by those of
+ * share.h, which has one for each column. Nobody else includes this.
  */
 #ifndef SDE_LIB_ZARR_STATE_H
 #define SDE_LIB_ZARR_STATE_H
@@ -75,6 +76,9 @@ int sde__zarr_refill(struct sde__zarr *z, struct sde__reader *reader, uint64_t s
 int sde__zarr_newest_reader(struct sde__zarr *z, struct sde__reader **out,
 			    struct sde_error *error);
 
+/* It is not kept any longer: what it shows was cut off. */
+void sde__zarr_drop_reader(struct sde__zarr *z);
+
 /*
  * The exact last snapshot (zarr_last.c). keep_last: data/.restart for it, after
  * everything was published. last: the backend's entry. refill_last: into its slot
@@ -115,6 +119,11 @@ int sde__zarr_shrink(struct sde__zarr *z, struct sde__reader *reader, uint64_t s
 
 /* Stops and frees all; publishes nothing. */
 void sde__zarr_free(struct sde__zarr *z);
+
+/* The backend's entries in zarr_end.c. */
+int sde__zarr_save(void *self, struct sde_error *error);
+int sde__zarr_truncate(void *self, uint64_t snapshots, struct sde_error *error);
+int sde__zarr_close(void *self, struct sde_error *error);
 
 extern const struct sde_backend sde__zarr_backend;
 

@@ -3,21 +3,19 @@
  * The Zarr backend, open for storing: the producer's end of the ring.
  *
  * A snapshot's way is one direction: here it is copied into its slot and
- * committed; the publisher takes it from there. This file also knows the order
- * of things at truncate and close, zarr_begin.c that at create and resume; how
- * each is done is in the rooms below.
+ * committed; the publisher takes it from there. zarr_begin.c knows the order of
+ * things at create and resume, zarr_end.c that at save, truncate and close; how each
+ * is done is in the rooms below.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "zarr_state.h"
 
-#include "chunk_list.h"
 #include "planted.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------------
@@ -237,7 +235,7 @@ int sde__zarr_newest_reader(struct sde__zarr *z, struct sde__reader **out,
 	return ret;
 }
 
-static void drop_reader(struct sde__zarr *z)
+void sde__zarr_drop_reader(struct sde__zarr *z)
 {
 	pthread_mutex_lock(&z->lock);
 	sde__reader_unref(z->reader);
@@ -357,266 +355,19 @@ static const char *zarr_time_units(void *self)
 	return z->config.metadata.time_units ? z->config.metadata.time_units : "";
 }
 
-/* ------------------------------------------------------------------------
- * Beginning: what create, resume and truncate share
- */
-
-int sde__zarr_remember(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
-		       struct sde_error *error)
-{
-	int64_t first_iteration, last_iteration;
-	uint64_t bits[2];
-	double first, last;
-	int ret;
-
-	z->last_size = 0;
-	if (!snapshots)
-		return 0;
-	ret = sde__zarr_view_moment(reader, 0, &first, &first_iteration, error);
-	if (!ret)
-		ret = sde__zarr_view_moment(reader, snapshots - 1, &last, &last_iteration, error);
-	if (ret)
-		return ret;
-	memcpy(&bits[0], &first, sizeof(first));
-	memcpy(&bits[1], &last, sizeof(last));
-	__atomic_store_n(&z->facts.first_time, bits[0], __ATOMIC_RELAXED);
-	__atomic_store_n(&z->facts.first_iteration, first_iteration, __ATOMIC_RELAXED);
-	__atomic_store_n(&z->facts.last_time, bits[1], __ATOMIC_RELAXED);
-	__atomic_store_n(&z->facts.last_iteration, last_iteration, __ATOMIC_RELAXED);
-	z->last_size = z->config.layout.state_capacity;
-	ret = sde__zarr_view_state(reader, snapshots - 1, z->last, &z->last_size, error);
-	/* a chunk may say what it likes, a store's own metadata too */
-	if (ret == -ERANGE)
-		return sde__fail(error, SDE_E_CORRUPT,
-				 "the last snapshot of '%s' has a state of %zu bytes, but state_capacity is %u",
-				 z->home.path, z->last_size, z->config.layout.state_capacity);
-	return ret;
-}
-
-struct copying {
-	unsigned char *to;
-	const unsigned char *from;
-	size_t n;
-};
-
-static void copy_slots(void *ctx)
-{
-	const struct copying *c = ctx;
-
-	memcpy(c->to, c->from, c->n);
-}
-
-int sde__zarr_refill(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
-		     struct sde_error *error)
-{
-	const uint64_t size = sde__zarr_chunk_size(z), chunk = snapshots / size;
-	unsigned char *slots = sde__ring_slot(z->ring, chunk * size), *apart = NULL;
-	struct copying copying = { .to = slots, .n = snapshots % size * z->config.layout.slot_size };
-	struct sde__cursor cursor;
-	int ret;
-
-	if (!copying.n)
-		return 0;
-	/* reading allocates, which a fault must not interrupt */
-	if (sde__ring_is_guarded(z->ring)) {
-		slots = apart = aligned_alloc(64, copying.n);
-		if (!apart)
-			return sde__fail(error, -ENOMEM, "out of memory");
-		/* also what lies between the parts of a slot goes into a file */
-		memset(apart, 0, copying.n);
-	}
-	copying.from = slots;
-	sde__cursor_init(&cursor, reader);
-	ret = sde__reader_slots(&cursor, chunk, snapshots % size, &z->config.layout, slots, error);
-	sde__cursor_free(&cursor);
-	if (!ret && apart)
-		ret = sde__ring_touch(z->ring, chunk * size, copy_slots, &copying, error);
-	free(apart);
-	return ret;
-}
-
-void sde__zarr_free(struct sde__zarr *z)
-{
-	sde__publisher_stop(z->publisher);
-	sde__reader_unref(z->reader);
-	sde__ring_free(z->ring);
-	sde__home_close(&z->home);
-	sde__zarr_config_clear(&z->config);
-	pthread_mutex_destroy(&z->lock);
-	free(z->pending);
-	free(z->last);
-	free(z->cut_exact);
-	free(z);
-}
-
-/* ------------------------------------------------------------------------
- * Save, truncate, close
- */
-
-int sde__zarr_shrink(struct sde__zarr *z, struct sde__reader *reader, uint64_t snapshots,
-		     uint64_t epoch, const void *exact, struct sde_error *error)
-{
-	const uint64_t size = sde__zarr_chunk_size(z), old = (z->next + size - 1) / size;
-	uint64_t files, bytes;
-	int ret;
-
-	ret = sde__zarr_refill(z, reader, snapshots, error);
-	if (!ret && exact && snapshots % size)
-		ret = sde__zarr_put_exact(z, snapshots - 1, exact, error);
-	if (!ret)
-		ret = sde__zarr_remember(z, reader, snapshots, error);
-	if (!ret)
-		ret = sde__ring_restart(z->ring, snapshots / size * size, snapshots, epoch,
-					sde__zarr_is_durable(z), error);
-	for (uint64_t k = (snapshots + size - 1) / size; k < old && !ret; k++)
-		ret = sde__shard_remove(&z->home, &z->config.layout.geometry, k, error);
-	if (!ret)
-		ret = sde__publisher_reset(z->publisher, error);
-	if (!ret)
-		ret = sde__chunk_list_count(&z->home, &z->config.layout.geometry,
-					    (snapshots + size - 1) / size, &files, &bytes, error);
-	if (ret)
-		return ret;
-	sde__publisher_add_counts(z->publisher, files, bytes);
-	z->next = snapshots;
-	z->limit = 0;
-	return 0;
-}
-
-/* After the smaller metadata are durable: ring, files, counters follow. */
-static int follow_truncate(struct sde__zarr *z, struct sde_error *error)
-{
-	struct sde__reader *reader;
-	int ret;
-
-	ret = sde__ring_suspend(z->ring, sde__zarr_is_durable(z), error);
-	if (ret)
-		return ret;
-	/* the ring is of no epoch now, so this reader has the files alone */
-	ret = sde__reader_reopen(&reader, &z->home, true, false, SDE_RING_DISCARD, NULL, error);
-	if (ret)
-		return ret;
-	ret = sde__zarr_shrink(z, reader, z->cut, z->config.metadata.epoch, z->cut_exact, error);
-	sde__reader_unref(reader);
-	return ret;
-}
-
-/*
- * Everything is published: cut the store down to z->cut. What fails half way is
- * begun again by save; every step of it may be done twice.
- */
-static int cut(struct sde__zarr *z, struct sde_error *error)
-{
-	struct sde__metadata metadata = z->config.metadata;	/* borrowed texts */
-	struct sde_error why = { 0 };
-	int ret;
-
-	sde__publisher_pause(z->publisher);
-	metadata.epoch = z->cut_epoch;
-	metadata.snapshots = z->cut;
-	if (sde__planted("truncate-unlinks-first"))
-		sde__shard_remove(&z->home, &z->config.layout.geometry,
-				  (z->next - 1) / sde__zarr_chunk_size(z), NULL);
-	ret = sde__zarr_keep_exact(z, &metadata, z->cut_exact, &why);
-	if (!ret)
-		ret = sde__documents_write(&z->home, &metadata, true, sde__zarr_is_durable(z), &why);
-	if (!ret) {
-		/* info may be asked for it by another thread right now */
-		__atomic_store_n(&z->config.metadata.epoch, metadata.epoch, __ATOMIC_RELAXED);
-		z->config.metadata.snapshots = z->cut;
-		z->kept = z->cut;
-		ret = follow_truncate(z, &why);
-	}
-	drop_reader(z);
-	z->broken = why;
-	if (ret)
-		return sde__fail(error, ret, "%s", why.text);
-	free(z->cut_exact);
-	z->cut_exact = NULL;
-	return 0;
-}
-
-static int zarr_save(void *self, struct sde_error *error)
-{
-	struct sde__zarr *z = self;
-	int ret;
-
-	ret = z->broken.code ? cut(z, error) : 0;
-	if (!ret)
-		ret = sde__publisher_save(z->publisher, z->next, error);
-	/* behind the files: until it is there the ring has the exact numbers */
-	return ret ? ret : sde__zarr_keep_last(z, error);
-}
-
-static int zarr_truncate(void *self, uint64_t snapshots, struct sde_error *error)
-{
-	struct sde__zarr *z = self;
-	void *exact = NULL;
-	int ret;
-
-	ret = z->broken.code ? cut(z, error) : 0;
-	if (ret)
-		return ret;
-	if (snapshots > z->next)
-		return sde__fail(error, -EINVAL, "cannot truncate '%s' of %" PRIu64 " snapshots to %" PRIu64,
-				 z->home.path, z->next, snapshots);
-	if (z->config.codec.keepbits && snapshots && snapshots < z->next)
-		ret = sde__zarr_take_exact(z, snapshots - 1, &exact, error);
-	if (!ret)
-		ret = zarr_save(z, error);
-	if (ret || snapshots == z->next) {
-		free(exact);
-		return ret;
-	}
-	z->cut = snapshots;
-	z->cut_epoch = z->config.metadata.epoch + !sde__planted("truncate-keeps-epoch");
-	z->cut_exact = exact;
-	return cut(z, error);
-}
-
-/* Everything is published: the ring has done its work. */
-static int remove_ring(struct sde__zarr *z, struct sde_error *error)
-{
-	int ret;
-
-	ret = sde__ring_remove_files(z->io, z->home.ring, sde__zarr_is_durable(z), error);
-	return ret ? ret : sde__home_leave_ring(&z->home, sde__zarr_is_durable(z), error);
-}
-
-static int zarr_close(void *self, struct sde_error *error)
-{
-	struct sde__zarr *z = self;
-	int ret;
-
-	if (sde__planted("ring-removed-before-published"))
-		sde__ring_remove_files(z->io, z->home.ring, true, NULL);
-	ret = zarr_save(z, error);
-	if (ret) {
-		/* the ring stays for resume: make it as safe as it can be */
-		if (!z->broken.code)
-			sde__ring_sync(z->ring, z->next, NULL);
-	} else {
-		sde__publisher_stop(z->publisher);
-		z->publisher = NULL;
-		ret = remove_ring(z, error);
-	}
-	sde__zarr_free(z);
-	return ret;
-}
-
 const struct sde_backend sde__zarr_backend = {
 	.size = sizeof(struct sde_backend),
 	.kind = "zarr",
 	.store = zarr_store,
-	.save = zarr_save,
+	.save = sde__zarr_save,
 	.values = zarr_values,
-	.close = zarr_close,
+	.close = sde__zarr_close,
 	.reserve = zarr_reserve,
 	.commit = zarr_commit,
 	.set_state = zarr_set_state,
 	.state = zarr_state,
 	.sync = zarr_sync,
-	.truncate = zarr_truncate,
+	.truncate = sde__zarr_truncate,
 	.iterations = zarr_iterations,
 	.arrays = zarr_arrays,
 	.info = zarr_info,
