@@ -7,7 +7,7 @@
 
 #include "crew.h"
 #include "gather.h"
-#include "storage.h"
+#include "options.h"
 #include "walk.h"
 
 #include <sdestore/backend.h>

@@ -7,7 +7,7 @@
 
 #include "array.h"
 #include "npz_writer.h"
-#include "storage.h"
+#include "options.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -6,7 +6,7 @@
 #include "npz_open.h"
 
 #include "npz_file.h"
-#include "storage.h"
+#include "options.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -8,6 +8,7 @@
 #include "arena.h"
 #include "geometry.h"
 #include "npz_export.h"
+#include "options.h"
 #include "storage.h"
 
 #include <errno.h>

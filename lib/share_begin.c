@@ -11,6 +11,7 @@
 #endif
 #include "share_storage.h"
 
+#include "options.h"
 #include "storage.h"
 #include "unsynced.h"
 

@@ -6,8 +6,8 @@
 #include "zarr_config.h"
 
 #include "gather.h"
+#include "options.h"
 #include "publisher.h"
-#include "storage.h"
 
 #include <errno.h>
 #include <inttypes.h>

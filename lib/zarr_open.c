@@ -10,7 +10,7 @@
 
 #include "chunk_list.h"
 #include "last.h"
-#include "storage.h"
+#include "options.h"
 
 #include <errno.h>
 #include <limits.h>

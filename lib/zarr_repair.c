@@ -22,9 +22,9 @@
 #include "chunk_list.h"
 #include "cursor.h"
 #include "leftovers.h"
+#include "options.h"
 #include "recover.h"
 #include "ring.h"
-#include "storage.h"
 #include "zarr_storage.h"
 
 #include <errno.h>

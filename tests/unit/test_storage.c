@@ -6,8 +6,8 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "options.h"
 #include "scratch.h"
-#include "storage.h"
 #include "twin.h"
 
 #include <errno.h>
