@@ -2,8 +2,8 @@
 /*
  * A cursor from inside: one chunk's file at a time, and what of it is needed. For the
  * files that read through one (cursor.c, cursor_data.c, cursor_slots.c, column.c) or
- * look it over (zarr_verify.c, zarr_repair.c). Declared in reader.h, which is for
- * everybody else.
+ * look it over (zarr_verify.c, zarr_repair_blocks.c). Declared in reader.h, which is
+ * for everybody else.
  *
  * Where a call fails with damage, cursor->file.cause says of what kind it is.
  */

@@ -19,13 +19,13 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include "zarr_repair_state.h"
+
 #include "chunk_list.h"
-#include "cursor.h"
 #include "leftovers.h"
 #include "options.h"
 #include "recover.h"
 #include "ring.h"
-#include "zarr_storage.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -33,21 +33,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct repair {
-	const struct sde__io *io;
-	struct sde_repair_options options;
-	struct sde__log log;
-	struct sde__home home;
-	bool had_ring;			/* data/.ring was there before we came */
-	struct sde__zarr_config config;
-	struct sde__reader *reader;
-	bool publishable, discarded;
-	uint64_t found;			/* snapshots, the ring's included */
-	unsigned steps;
-	struct sde_error lost;		/* the first */
-};
-
-static void tell(struct repair *r, const struct sde_repair_step *step)
+static void tell(struct sde__repair *r, const struct sde_repair_step *step)
 {
 	struct sde_repair_step own = *step;
 
@@ -65,8 +51,8 @@ static int tell_file(void *ctx, enum sde_repair_action action, const char *file,
 	return 0;
 }
 
-static void tell_snapshots(struct repair *r, enum sde_repair_action action, uint64_t first,
-			   uint64_t end, const char *file, const char *text)
+void sde__repair_tell(struct sde__repair *r, enum sde_repair_action action, uint64_t first,
+		      uint64_t end, const char *file, const char *text)
 {
 	const struct sde_repair_step step = { .action = action, .snapshots = { first, end },
 					      .file = file, .text = text };
@@ -74,7 +60,7 @@ static void tell_snapshots(struct repair *r, enum sde_repair_action action, uint
 	tell(r, &step);
 }
 
-static int read_store(struct repair *r, enum sde_ring ring, struct sde_error *error)
+static int read_store(struct sde__repair *r, enum sde_ring ring, struct sde_error *error)
 {
 	sde__reader_unref(r->reader);
 	r->reader = NULL;
@@ -83,200 +69,13 @@ static int read_store(struct repair *r, enum sde_ring ring, struct sde_error *er
 }
 
 /* ------------------------------------------------------------------------
- * Blocks of times
- */
-
-/* A block of one column, as it is and as it ought to be. */
-struct block {
-	struct sde__series_files files;
-	uint64_t number;		/* UINT64_MAX: none */
-	uint64_t values[SDE__TIME_BLOCK];
-	bool damaged;			/* it cannot be read: all else is filled */
-	uint64_t restored, lost;	/* numbers */
-};
-
-/* Done with a block: write it if it is better than what is there. */
-static int leave_block(struct repair *r, struct block *block, struct sde_error *error)
-{
-	const uint64_t first = block->number * SDE__TIME_BLOCK;
-	const uint64_t published = r->reader->metadata.snapshots;
-	char file[320], text[128];
-	int ret = 0;
-
-	if (block->number == UINT64_MAX || !block->restored)
-		return 0;
-	if (!r->options.dry_run)
-		ret = sde__series_write_block(&block->files, block->number, block->values, true,
-					      error);
-	if (ret)
-		return ret;
-	snprintf(file, sizeof(file), "%.200s/%s/%" PRIu64, r->home.path, block->files.place,
-		 block->number);
-	if (block->lost)
-		snprintf(text, sizeof(text), "from the side tables of the chunks; %" PRIu64
-			 " numbers are lost", block->lost);
-	else
-		snprintf(text, sizeof(text), "from the side tables of the chunks");
-	tell_snapshots(r, SDE_REPAIR_RESTORE, first, published - first < SDE__TIME_BLOCK ?
-		       published : first + SDE__TIME_BLOCK, file, text);
-	return 0;
-}
-
-static int enter_block(struct repair *r, struct block *block, uint64_t number,
-		       struct sde_error *error)
-{
-	struct sde_error why = { 0 };
-	int ret;
-
-	if (block->number == number)
-		return 0;
-	ret = leave_block(r, block, error);
-	if (ret)
-		return ret;
-	block->number = number;
-	block->restored = block->lost = 0;
-	ret = sde__series_read_block(&block->files, number, block->values, NULL, &why);
-	block->damaged = ret;
-	if (ret && !sde__is_damage(ret))
-		return sde__fail(error, ret, "%s", why.text);
-	for (size_t i = 0; ret && i < SDE__TIME_BLOCK; i++)
-		block->values[i] = block->files.fill;
-	return 0;
-}
-
-/* The numbers of snapshots first:end, as the side table has them. */
-static int compare(struct repair *r, struct block *block, uint64_t first, uint64_t end,
-		   const uint64_t *side, struct sde_error *error)
-{
-	int ret = 0;
-
-	for (uint64_t i = first; i < end && !ret; i++) {
-		const size_t inside = (size_t)(i % SDE__TIME_BLOCK);
-
-		ret = enter_block(r, block, i / SDE__TIME_BLOCK, error);
-		if (!ret && (block->damaged || block->values[inside] != side[i - first])) {
-			block->values[inside] = side[i - first];
-			block->restored++;
-		}
-	}
-	return ret;
-}
-
-/*
- * Of snapshots first:end no side table is left. What may be restored in spite of it is
- * in the blocks that they share with others, at both ends: those between are not read,
- * for what a store says it has may be any number.
- */
-static int pass_over(struct repair *r, struct block *block, uint64_t first, uint64_t end,
-		     struct sde_error *error)
-{
-	const uint64_t second = (first / SDE__TIME_BLOCK + 1) * SDE__TIME_BLOCK;
-	const uint64_t last = end / SDE__TIME_BLOCK * SDE__TIME_BLOCK;
-	const uint64_t part[2][2] = { { first, end < second ? end : second },
-				      { last < second ? second : last, end } };
-	int ret = 0;
-
-	for (int i = 0; i < 2 && !ret; i++) {
-		if (part[i][0] >= part[i][1])
-			continue;
-		ret = enter_block(r, block, part[i][0] / SDE__TIME_BLOCK, error);
-		if (block->damaged)
-			block->lost += part[i][1] - part[i][0];
-	}
-	return ret;
-}
-
-static int lose(struct repair *r, struct block *blocks, uint64_t first, uint64_t end,
-		struct sde_error *error)
-{
-	const int ret = pass_over(r, &blocks[0], first, end, error);
-
-	return ret ? ret : pass_over(r, &blocks[1], first, end, error);
-}
-
-/* The blocks of a chunk's snapshots; *missing: its file is not there. */
-static int restore_from(struct repair *r, struct sde__cursor *cursor, struct block *blocks,
-			uint64_t first, uint64_t end, bool *missing, struct sde_error *error)
-{
-	const struct sde__side *side = &cursor->file.side;
-	struct sde_error why = { 0 };
-	int ret;
-
-	ret = sde__cursor_open(cursor, first / r->reader->metadata.geometry.chunk_size, end - first,
-			       &why);
-	if (!ret)
-		ret = sde__cursor_side(cursor, &why);
-	*missing = ret == SDE_E_HOLE;
-	if (ret && !sde__is_damage(ret))
-		return sde__fail(error, ret, "%s", why.text);
-	/* what a dry run has not written to a file is not lost for that */
-	if (ret && r->reader->ring && first >= r->reader->ringed)
-		return 0;
-	if (ret)
-		return lose(r, blocks, first, end, error);
-	ret = compare(r, &blocks[0], first, end, (const uint64_t *)(const void *)side->time, error);
-	return ret ? ret : compare(r, &blocks[1], first, end,
-				   (const uint64_t *)(const void *)side->iteration, error);
-}
-
-/* Each chunk that there is, and a long run of missing ones at once. */
-static int restore_all(struct repair *r, struct sde__cursor *cursor, struct block *blocks,
-		       struct sde_error *error)
-{
-	const uint64_t size = r->reader->metadata.geometry.chunk_size;
-	const uint64_t published = r->reader->metadata.snapshots;
-	const uint64_t chunks = (published + size - 1) / size;
-	unsigned missing_ones = 0;
-	uint64_t k = 0;
-	int ret = 0;
-
-	while (k < chunks && !ret) {
-		const uint64_t first = k++ * size;
-		bool missing = false;
-
-		ret = restore_from(r, cursor, blocks, first,
-				   published - first < size ? published : first + size, &missing, error);
-		missing_ones = missing ? missing_ones + 1 : 0;
-		if (ret || missing_ones < SDE__MISSING_ONES || k == chunks)
-			continue;
-		ret = sde__chunk_list_next(&r->reader->home, k, &k, error);
-		if (k > chunks)
-			k = chunks;
-		if (!ret)
-			ret = lose(r, blocks, first + size, k < chunks ? k * size : published, error);
-	}
-	return ret;
-}
-
-static int restore_blocks(struct repair *r, struct sde_error *error)
-{
-	struct block *blocks = calloc(2, sizeof(*blocks));
-	struct sde__cursor cursor;
-	int ret;
-
-	if (!blocks)
-		return sde__fail(error, -ENOMEM, "out of memory");
-	for (int i = 0; i < 2; i++) {
-		blocks[i].files = sde__series_files(&r->reader->home, (enum sde__column)i);
-		blocks[i].number = UINT64_MAX;
-	}
-	sde__cursor_init(&cursor, r->reader);
-	ret = restore_all(r, &cursor, blocks, error);
-	for (int i = 0; i < 2 && !ret; i++)
-		ret = leave_block(r, &blocks[i], error);
-	sde__cursor_free(&cursor);
-	free(blocks);
-	return ret;
-}
-
-/* ------------------------------------------------------------------------
  * Publishing
  */
 
-static int look(struct repair *r, struct sde_error *error);
+static int look(struct sde__repair *r, struct sde_error *error);
 
 /* The chunk files first; then the store is read again, with them. */
-static int write_chunks(struct repair *r, struct sde_error *error)
+static int write_chunks(struct sde__repair *r, struct sde_error *error)
 {
 	int ret;
 
@@ -291,7 +90,7 @@ static int write_chunks(struct repair *r, struct sde_error *error)
  * ring or a sealed chunk behind the published ones. `healed`: what of the published
  * was in the ring alone.
  */
-static int publish(struct repair *r, uint64_t healed, struct sde_error *error)
+static int publish(struct sde__repair *r, uint64_t healed, struct sde_error *error)
 {
 	const uint64_t published = r->reader->metadata.snapshots;
 	struct sde_error why = { 0 };
@@ -309,21 +108,21 @@ static int publish(struct repair *r, uint64_t healed, struct sde_error *error)
 	if (ret)
 		return sde__fail(error, ret, "%s", why.text);
 	if (healed < published)
-		tell_snapshots(r, SDE_REPAIR_PUBLISH, healed, published, r->home.path,
-			       "the damaged last chunk, from the ring");
+		sde__repair_tell(r, SDE_REPAIR_PUBLISH, healed, published, r->home.path,
+				 "the damaged last chunk, from the ring");
 	if (r->reader->snapshots > published)
-		tell_snapshots(r, SDE_REPAIR_PUBLISH, published, r->reader->snapshots, r->home.path,
-			       "what the last writer had not published");
+		sde__repair_tell(r, SDE_REPAIR_PUBLISH, published, r->reader->snapshots, r->home.path,
+				 "what the last writer had not published");
 	return 0;
 }
 
 struct strays {
-	struct repair *r;
+	struct sde__repair *r;
 	struct sde_error *error;
 };
 
 /* A whole chunk of this store that lies behind a lost one is not for us to remove. */
-static bool is_of_worth(struct repair *r, uint64_t index)
+static bool is_of_worth(struct sde__repair *r, uint64_t index)
 {
 	struct sde__shard_reader file;
 	bool worth;
@@ -339,7 +138,7 @@ static bool is_of_worth(struct repair *r, uint64_t index)
 static int remove_stray(void *ctx, bool side, const char *name, uint64_t index)
 {
 	const struct strays *strays = ctx;
-	struct repair *r = strays->r;
+	struct sde__repair *r = strays->r;
 	const struct sde__home *home = &r->home;
 	const int dir = side ? home->side : home->shards;
 	struct sde__stat st;
@@ -363,7 +162,7 @@ static int remove_stray(void *ctx, bool side, const char *name, uint64_t index)
 	return tell_file(r, SDE_REPAIR_REMOVE, file, "a chunk behind the last snapshot");
 }
 
-static int remove_strays(struct repair *r, struct sde_error *error)
+static int remove_strays(struct sde__repair *r, struct sde_error *error)
 {
 	const uint64_t size = r->reader->metadata.geometry.chunk_size;
 	const uint64_t chunks = (r->reader->snapshots + size - 1) / size;
@@ -385,7 +184,7 @@ static int remove_strays(struct repair *r, struct sde_error *error)
  */
 
 /* The ring's snapshots are given up: what is published is truncated. */
-static int truncate_documents(struct repair *r, struct sde_error *error)
+static int truncate_documents(struct sde__repair *r, struct sde_error *error)
 {
 	struct sde__metadata metadata = r->config.metadata;
 
@@ -398,7 +197,7 @@ static int truncate_documents(struct repair *r, struct sde_error *error)
 static int remove_cut(void *ctx, bool side, const char *name, uint64_t index)
 {
 	const struct strays *strays = ctx;
-	struct repair *r = strays->r;
+	struct sde__repair *r = strays->r;
 	const uint64_t size = r->reader->metadata.geometry.chunk_size;
 	int ret;
 
@@ -413,7 +212,7 @@ static int remove_cut(void *ctx, bool side, const char *name, uint64_t index)
 }
 
 /* By what there is, not by what the metadata say there was. */
-static int remove_files(struct repair *r, struct sde_error *error)
+static int remove_files(struct sde__repair *r, struct sde_error *error)
 {
 	const uint64_t size = r->reader->metadata.geometry.chunk_size;
 	const uint64_t chunks = (r->options.snapshots + size - 1) / size;
@@ -428,7 +227,7 @@ static int remove_files(struct repair *r, struct sde_error *error)
 	return ret;
 }
 
-static int truncate_store(struct repair *r, struct sde_error *error)
+static int truncate_store(struct sde__repair *r, struct sde_error *error)
 {
 	const uint64_t keep = r->options.snapshots;
 	const uint64_t all = r->publishable ? r->reader->snapshots : r->reader->metadata.snapshots;
@@ -448,8 +247,8 @@ static int truncate_store(struct repair *r, struct sde_error *error)
 			ret = remove_files(r, error);
 	}
 	if (!ret)
-		tell_snapshots(r, SDE_REPAIR_TRUNCATE, keep, r->found, r->home.path,
-			       "forgotten, as was asked for");
+		sde__repair_tell(r, SDE_REPAIR_TRUNCATE, keep, r->found, r->home.path,
+				 "forgotten, as was asked for");
 	return ret;
 }
 
@@ -459,7 +258,7 @@ static int truncate_store(struct repair *r, struct sde_error *error)
 
 static void note_lost(void *ctx, const struct sde_damage *damage)
 {
-	struct repair *r = ctx;
+	struct sde__repair *r = ctx;
 	struct sde_repair_step step = { .action = SDE_REPAIR_LOST, .damage = damage };
 
 	/* what a dry run would restore or forget is told there */
@@ -476,7 +275,7 @@ static void note_lost(void *ctx, const struct sde_damage *damage)
 	tell(r, &step);
 }
 
-static int survey(struct repair *r, struct sde_error *error)
+static int survey(struct sde__repair *r, struct sde_error *error)
 {
 	const struct sde_verify verify = { .lost = note_lost, .ctx = r };
 	struct sde_error why = { 0 };
@@ -496,7 +295,7 @@ static int survey(struct repair *r, struct sde_error *error)
  */
 
 /* The store, read as it is, and the configuration that publishing goes by. */
-static int look(struct repair *r, struct sde_error *error)
+static int look(struct sde__repair *r, struct sde_error *error)
 {
 	struct sde__metadata metadata = { 0 };
 	int ret;
@@ -538,7 +337,7 @@ static int look(struct repair *r, struct sde_error *error)
 	return ret;
 }
 
-static int leave_ring(struct repair *r, struct sde_error *error)
+static int leave_ring(struct sde__repair *r, struct sde_error *error)
 {
 	int ret = 0;
 
@@ -559,7 +358,7 @@ static int leave_ring(struct repair *r, struct sde_error *error)
 	return ret;
 }
 
-static int put_in_order(struct repair *r, const struct sde__leftovers *leftovers,
+static int put_in_order(struct sde__repair *r, const struct sde__leftovers *leftovers,
 			struct sde_error *error)
 {
 	const uint64_t healed = r->reader->filed;
@@ -569,7 +368,7 @@ static int put_in_order(struct repair *r, const struct sde__leftovers *leftovers
 	if (!ret)
 		ret = write_chunks(r, error);
 	if (!ret)
-		ret = restore_blocks(r, error);
+		ret = sde__repair_blocks(r, error);
 	if (!ret)
 		ret = publish(r, healed, error);
 	if (!ret)
@@ -582,7 +381,7 @@ static int put_in_order(struct repair *r, const struct sde__leftovers *leftovers
 }
 
 /* Is it a store of ours, whatever its state? Then open it, and keep others out. */
-static int enter(struct repair *r, const char *path, struct sde_error *error)
+static int enter(struct sde__repair *r, const char *path, struct sde_error *error)
 {
 	struct sde__metadata metadata = { 0 };
 	int ret;
@@ -602,7 +401,7 @@ static int enter(struct repair *r, const char *path, struct sde_error *error)
 	return ret || r->options.dry_run ? ret : sde__home_lock(&r->home, error);
 }
 
-static int repair(struct repair *r, const char *path, struct sde_error *error)
+static int repair(struct sde__repair *r, const char *path, struct sde_error *error)
 {
 	const struct sde__leftovers leftovers = {
 		.io = r->io, .dry_run = r->options.dry_run, .told = tell_file, .ctx = r,
@@ -625,7 +424,7 @@ static int repair(struct repair *r, const char *path, struct sde_error *error)
 	return ret ? ret : put_in_order(r, &leftovers, error);
 }
 
-static int take_options(struct repair *r, const struct sde_repair_options *options,
+static int take_options(struct sde__repair *r, const struct sde_repair_options *options,
 			struct sde_error *error)
 {
 	struct sde_repair_options *own = &r->options;
@@ -646,7 +445,7 @@ static int take_options(struct repair *r, const struct sde_repair_options *optio
 int sde__zarr_repair(const char *path, const struct sde_repair_options *options,
 		     const struct sde__io *io, struct sde_error *error)
 {
-	struct repair r = { .io = io };
+	struct sde__repair r = { .io = io };
 	int ret;
 
 	if (!path || !*path)
