@@ -228,10 +228,10 @@ static void one_ring_is_as_large_as_computed_by_hand(void **state)
 	bytes = sde__zarr_config_memory(&c);
 	sde__zarr_config_clear(&c);
 	assert_int_equal(bytes, estimate(&e, &o));
-	/* two chunks in the making, each whole; raw memory for each worker */
-	assert_true(bytes >= 4 * segment + header + 2 * 3 * inner + 2 * inner);
+	/* as they are small, eight chunks in the making, each whole; raw memory for each worker */
+	assert_true(bytes >= 4 * segment + header + 8 * 3 * inner + 2 * inner);
 	/* with what is beside: tables, the blocks of times, some threads' own */
-	assert_true(bytes <= 4 * segment + header + 2 * 3 * inner + 2 * inner + 300000);
+	assert_true(bytes <= 4 * segment + header + 8 * 3 * inner + 2 * inner + 300000);
 	/* each segment and each thread by itself */
 	o.segments = 5;
 	other = estimate(&e, &o);
@@ -239,6 +239,31 @@ static void one_ring_is_as_large_as_computed_by_hand(void **state)
 	o.threads = 3;
 	assert_true(estimate(&e, &o) - other >= inner);
 	assert_true(estimate(&e, &o) - other <= inner + 1024);
+}
+
+/* Of large chunks two are in the making, of others what 16 MiB have room for. */
+static void chunks_in_the_making_have_a_bound(void **state)
+{
+	const uint64_t sizes[] = { 1 << 10, 3 << 10, 6 << 10, 40 << 10 };
+	const uint64_t jobs[] = { 8, 5, 2, 2 };	/* of about 1, 3, 6 and 40 MiB */
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		const struct sde_ensemble e = { 1, 128, SDE_FLOAT64 };
+		struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+		const uint64_t chunk = 128 * 8 * sizes[i];
+		uint64_t bytes;
+
+		o.chunk_size = sizes[i];
+		o.trajectories_per_chunk = 1;
+		o.segments = 2;
+		o.threads = 1;
+		o.codec = SDE_CODEC_NONE;
+		bytes = estimate(&e, &o) - 2 * chunk;
+		/* beside: heads of slots and side tables, 20 bytes to 1 KiB each, and 300 KB */
+		assert_true(bytes >= jobs[i] * chunk);
+		assert_true(bytes <= jobs[i] * chunk + (jobs[i] + 4) * chunk / 16 + 300000);
+	}
 }
 
 static void the_estimate_grows_with_everything(void **state)
@@ -375,6 +400,7 @@ int main(void)
 		cmocka_unit_test(resume_takes_over_the_stores_metadata),
 		cmocka_unit_test(keepbits_is_kept_and_rounds_unless_it_keeps_all),
 		cmocka_unit_test(one_ring_is_as_large_as_computed_by_hand),
+		cmocka_unit_test(chunks_in_the_making_have_a_bound),
 		cmocka_unit_test(the_estimate_grows_with_everything),
 		SCRATCH_TEST(info_tells_the_estimate),
 		cmocka_unit_test(the_estimate_refuses_what_create_refuses),
