@@ -6,7 +6,7 @@
  * Storing and the threads know nothing of the other writers, but for the files by which
  * columns tell how far they have come (rank_status.h). Create, resume, save, truncate
  * and close are collective over the accord: here are the parts that one rank does alone
- * in between, share_begin.c and share_storage.c have their order.
+ * in between, share_create.c, share_resume.c and share_storage.c have their order.
  *
  * Rank 0 leads: it has the first column, the store's lock, and writes times and
  * metadata. A rank may have no columns, and then takes part in what is collective.
