@@ -42,7 +42,8 @@
 #define STEP (SANITIZED ? 997 : 331)
 
 static const struct sde__zarr_hooks hooks = { .io = &sde__io_posix, .synchronous = true };
-static const uint64_t counts[RANKS] = { 8, 16, 5 };	/* rank 1 has two columns */
+/* rank 1 has two columns */
+static const uint64_t firsts[RANKS] = { 0, 8, 24 }, counts[RANKS] = { 8, 16, 5 };
 
 /* What all do together in a life. */
 enum { BEGIN, SAVE, TRUNCATE, AGAIN, CLOSE, AGREEMENTS };
@@ -199,15 +200,6 @@ static void disarm(struct team_rank *rank)
 	team_meet(rank);
 }
 
-static uint64_t first_of(int rank)
-{
-	uint64_t first = 0;
-
-	for (int r = 0; r < rank; r++)
-		first += counts[r];
-	return first;
-}
-
 static int begin(struct team_rank *rank, bool resume, struct sde_storage **storage,
 		 struct sde_error *error)
 {
@@ -239,7 +231,7 @@ static void live_before(struct team_rank *rank)
 
 	TEAM_CHECK(!begin(rank, false, &storage, &error), "%s", error.text);
 	for (uint64_t m = 0; m < to; m++)
-		TEAM_CHECK(!store(storage, first_of(rank->rank), counts[rank->rank], m), "%s",
+		TEAM_CHECK(!store(storage, firsts[rank->rank], counts[rank->rank], m), "%s",
 			   twin_sentence(storage));
 	team_meet(rank);
 	if (life->form->crash)
@@ -250,7 +242,7 @@ static void live_before(struct team_rank *rank)
 static void live(struct team_rank *rank)
 {
 	struct life *life = rank->ctx;
-	const uint64_t first = first_of(rank->rank), count = counts[rank->rank];
+	const uint64_t first = firsts[rank->rank], count = counts[rank->rank];
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;
 	int ret;
