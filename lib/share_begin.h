@@ -12,7 +12,10 @@
 
 #include "share_storage.h"
 
-#include <limits.h>
+#include <stdint.h>
+
+/* Bytes of a name in a directory, with its 0: NAME_MAX + 1, where that is known. */
+#define SDE__NAME_SIZE 256
 
 /* What create and resume are given, and what becomes of it. */
 struct sde__beginning {
@@ -27,7 +30,7 @@ struct sde__beginning {
 	bool exists, settled;
 	struct sde__new_store {			/* given by the leader */
 		unsigned char run[16];
-		char temporary[NAME_MAX + 1];
+		char temporary[SDE__NAME_SIZE];
 	} place;
 	uint64_t snapshots;
 };
