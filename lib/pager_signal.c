@@ -40,12 +40,12 @@ struct signal_way {
 	int pipe[2];
 	void *stage;
 	unsigned idle;		/* atomic: touches since the last answer, of what was there */
-	/* by unit, atomic, a futex: THERE if it may be touched, and ANSWER times the
-	 * answers. Changed by the pager's thread only */
+	/* by unit, atomic, a futex: THERE if it may be touched, NEVER if it never may, and
+	 * ANSWER times the answers. Changed by the pager's thread only */
 	uint32_t *word;
 };
 
-enum { THERE = 1, ANSWER = 2 };
+enum { THERE = 1, NEVER = 2, ANSWER = 4 };
 
 /* Found by the signal's handler: `end` is set last and cleared first. */
 static struct slot {
@@ -94,6 +94,8 @@ static bool wait_for_unit(struct signal_way *way, uintptr_t address)
 	const uint32_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE);
 	ssize_t n;
 
+	if (seen & NEVER)
+		return false;
 	if (seen & THERE)
 		return __atomic_add_fetch(&way->idle, 1, __ATOMIC_RELAXED) < PATIENCE;
 	do {
@@ -297,6 +299,14 @@ static int signal_hide(void *self, uint64_t offset)
 	return -ENOMEM;
 }
 
+/* Its addresses are inaccessible already. */
+static void signal_forbid(void *self, uint64_t offset)
+{
+	struct signal_way *way = self;
+
+	__atomic_or_fetch(&way->word[offset / way->range.unit], NEVER, __ATOMIC_RELEASE);
+}
+
 const struct sde__pager_way sde__pager_signal = {
 	.name = "signal",
 	.make = signal_make,
@@ -305,6 +315,7 @@ const struct sde__pager_way sde__pager_signal = {
 	.stage = signal_stage,
 	.show = signal_show,
 	.hide = signal_hide,
+	.forbid = signal_forbid,
 	.wake = signal_wake,
 	.close = signal_close,
 };

@@ -102,7 +102,7 @@ static void lose(struct sde__pager *p, uint32_t u, int code)
 		lost = mmap(at, p->range.unit, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
 	if (lost == MAP_FAILED)
 		/* the addresses stay ours: nobody else's memory may appear there */
-		mprotect(at, p->range.unit, PROT_NONE);
+		p->way->forbid(p->self, offset_of(p, u));
 	else
 		madvise(at, p->range.unit, MADV_DONTFORK);
 	if (fd >= 0)

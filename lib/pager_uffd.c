@@ -154,6 +154,13 @@ static int uffd_hide(void *self, uint64_t offset)
 	return ret ? ret : sde__pager_take_back(u->range.base + offset, u->range.unit, &u->stage);
 }
 
+static void uffd_forbid(void *self, uint64_t offset)
+{
+	const struct uffd *u = self;
+
+	mprotect(u->range.base + offset, u->range.unit, PROT_NONE);
+}
+
 static void uffd_wake(void *self, uint64_t offset)
 {
 	struct uffd *u = self;
@@ -170,6 +177,7 @@ const struct sde__pager_way sde__pager_uffd = {
 	.stage = uffd_stage,
 	.show = uffd_show,
 	.hide = uffd_hide,
+	.forbid = uffd_forbid,
 	.wake = uffd_wake,
 	.close = uffd_close,
 };

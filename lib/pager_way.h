@@ -33,6 +33,8 @@ struct sde__pager_way {
 	int (*show)(void *self, uint64_t offset);
 	/* It is not any more. */
 	int (*hide)(void *self, uint64_t offset);
+	/* It will never be: a touch is a segmentation fault, as if nobody watched. */
+	void (*forbid)(void *self, uint64_t offset);
 	/* Who waits for this unit is to try again: after each `next`, also if nothing
 	 * was to be done. */
 	void (*wake)(void *self, uint64_t offset);

@@ -942,6 +942,73 @@ static int map_without_addresses(int way)
 	return strstr(error.text, "no 3276800 bytes of addresses") ? 0 : 3;
 }
 
+/* The signal that a touch raises when this process may have `bytes` of addresses. */
+static int signal_within(const struct mapped *m, uint64_t k, rlim_t bytes)
+{
+	const struct rlimit limit = { bytes, RLIM_INFINITY }, none = { RLIM_INFINITY, RLIM_INFINITY };
+	volatile double sink = 0;
+
+	caught = 0;
+	if (setrlimit(RLIMIT_AS, &limit))
+		return -1;
+	if (!sigsetjmp(back, 1))
+		sink = at(m, 1, 3, k);
+	(void)sink;
+	return setrlimit(RLIMIT_AS, &none) ? -1 : caught;
+}
+
+/* As much as it has now: what is there may be replaced, and nothing comes to it. */
+static rlim_t addresses(void)
+{
+	FILE *file = fopen("/proc/self/statm", "re");
+	unsigned long pages = 0;
+
+	if (!file || fscanf(file, "%lu", &pages) != 1)
+		pages = 0;
+	if (file)
+		fclose(file);
+	return pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+/* What cannot be had when it is touched is lost, never zeros, and goes on being lost. */
+static int touch_without_memory(int way)
+{
+	struct sigaction action = { .sa_handler = jump };
+	struct sde_error error = { 0 };
+	struct mapped m;
+
+	sigemptyset(&action.sa_mask);
+	if (sigaction(SIGBUS, &action, NULL) || sigaction(SIGSEGV, &action, NULL) ||
+	    sde_storage_open(&m.storage, PATH, NULL, NULL) ||
+	    sde_storage_values(m.storage, NULL, &m.data) ||
+	    try_map(&m, way, 8 * UNIT, SDE_MAP_HOLE_NAN))
+		return 1;
+	if (signal_within(&m, 0, addresses()) != SIGBUS)
+		return 2;
+	if (sde_array_error(m.data, &error) != -ENOMEM || !strstr(error.text, "no memory for a part of"))
+		return 3;
+	/* not even what raises SIGBUS */
+	for (int again = 0; again < 2; again++)
+		if (signal_within(&m, 20 * T, 0) != SIGSEGV)
+			return 4;
+	if (signal_within(&m, 0, RLIM_INFINITY) != SIGBUS || !(at(&m, 1, 3, 40 * T) == value(1, 3, 40 * T)))
+		return 5;
+	close_mapped(&m);
+	return 0;
+}
+
+static void what_there_is_no_memory_for_is_never_zero(void **state)
+{
+	(void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	print_message("a sanitizer needs addresses itself\n");
+	skip();
+#endif
+	store_usual();
+	for (int way = 0; way < 2; way++)
+		assert_lives(touch_without_memory, way);
+}
+
 static void nor_are_those_of_a_store(void **state)
 {
 	int status;
@@ -1024,6 +1091,7 @@ int main(void)
 		SCRATCH_TEST(bad_arguments_are_refused),
 		cmocka_unit_test(addresses_that_are_not_to_be_had_are_an_error),
 		SCRATCH_TEST(nor_are_those_of_a_store),
+		SCRATCH_TEST(what_there_is_no_memory_for_is_never_zero),
 		SCRATCH_TEST(mapping_and_closing_leaves_nothing_behind),
 		cmocka_unit_test(units_are_whole_pages_and_whole_chunks_where_that_is_cheap),
 	};
