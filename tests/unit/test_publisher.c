@@ -58,7 +58,9 @@ struct bench {
 	struct sde__publisher *publisher;
 };
 
-static void bench_open_on(struct bench *b, const struct sde__io *io, bool synchronous)
+/* width: of inner chunks; 0: there is one */
+static void bench_open_with(struct bench *b, const struct sde__io *io, bool synchronous,
+			    uint64_t width)
 {
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
 	struct sde__ring_header header = { 0 };
@@ -67,6 +69,7 @@ static void bench_open_on(struct bench *b, const struct sde__io *io, bool synchr
 	bool exists;
 
 	options.chunk_size = T;
+	options.trajectories_per_chunk = width;
 	options.segments = 2;
 	options.sync = SDE_SYNC_PUBLISH;
 	twin_assert_ok(sde__zarr_config_new(&b->config, &ensemble, &options, &error), error.text);
@@ -93,6 +96,11 @@ static void bench_open_on(struct bench *b, const struct sde__io *io, bool synchr
 	memcpy(config.run, b->config.run, 16);
 	twin_assert_ok(sde__publisher_start(&b->publisher, &config, &error), error.text);
 	twin_assert_ok(sde__home_settle(&b->home, NULL, &error), error.text);
+}
+
+static void bench_open_on(struct bench *b, const struct sde__io *io, bool synchronous)
+{
+	bench_open_with(b, io, synchronous, 0);
 }
 
 static void bench_open(struct bench *b)
@@ -446,6 +454,55 @@ static void a_chunk_on_its_way_into_a_file_is_not_synced_in_the_ring(void **stat
 	bench_close(&b);
 }
 
+static bool may_step(struct sde__publisher *p, unsigned roles)
+{
+	bool did;
+
+	pthread_mutex_lock(&p->lock);
+	did = sde__publisher_step(p, roles, p->raw);
+	pthread_mutex_unlock(&p->lock);
+	return did;
+}
+
+/* What replaces a file has to be known as a whole: where its inner chunks may lie. */
+static void a_file_that_is_replaced_is_written_at_once(void **state)
+{
+	static const char temporary[] = PATH "/data/c/0/0/0.tmp";
+	struct sde__publisher *p;
+	struct bench b;
+
+	(void)state;
+	bench_open_with(&b, &sde__io_posix, true, 2);
+	p = b.publisher;
+	for (unsigned i = 0; i < p->jobs; i++)
+		p->job[i].enough = 1;
+	fill(&b, 0, 2);
+	assert_int_equal(sde__publisher_save(p, 2, NULL), 0);
+	fill(&b, 2, T - 2);
+	step(p, SDE__ROLE_ENCODE);
+	/* looks, and leaves it */
+	step(p, SDE__ROLE_WRITE);
+	assert_false(may_step(p, SDE__ROLE_WRITE));
+	step(p, SDE__ROLE_ENCODE);
+	assert_false(may_step(p, SDE__ROLE_WRITE));
+	assert_false(scratch_exists(temporary));
+	step(p, SDE__ROLE_ENCODE);
+	step(p, SDE__ROLE_WRITE);
+	assert_true(scratch_exists(temporary));
+	assert_int_equal(sde__publisher_save(p, T, NULL), 0);
+	assert_false(scratch_exists(temporary));
+	assert_int_equal(counts_of(&b).published, T);
+	assert_int_equal(counts_of(&b).chunk_files, 1);
+	/* a new one at any time */
+	fill(&b, T, T);
+	step(p, SDE__ROLE_ENCODE);
+	step(p, SDE__ROLE_WRITE);
+	assert_true(scratch_exists(PATH "/data/c/0/0/1.tmp"));
+	assert_int_equal(sde__publisher_save(p, 2 * T, NULL), 0);
+	assert_int_equal(counts_of(&b).published, 2 * T);
+	bench_close(&b);
+}
+
 /* Chunks that take 20 ms, filled in 2. */
 static void a_chunk_begins_when_it_can_be_sealed_in_time(void **state)
 {
@@ -477,6 +534,11 @@ static void a_chunk_begins_when_it_can_be_sealed_in_time(void **state)
 	assert_int_equal(sde__publisher_begin_due(p, 2, now + 1001 * MS), 0);
 	p->pace.full_at = 0;
 	assert_int_equal(sde__publisher_begin_due(p, 2, now), 0);
+	/* a clock that has just begun */
+	p->pace.full_at = p->filled_at[0] = MS;
+	p->pace.sealed_at = 0;
+	assert_int_equal(sde__publisher_begin_due(p, 1, 2 * MS), 0);
+	p->filled_at[0] = now;
 	p->pace.full_at = now;
 	p->config.sync = SDE_SYNC_PUBLISH;
 	assert_int_equal(sde__publisher_begin_due(p, 2, now), 0);
@@ -970,6 +1032,7 @@ int main(void)
 		WATCHED_TEST(a_block_of_times_that_cannot_be_written_is_written_later),
 		WATCHED_TEST(only_chunks_that_are_late_are_synced_in_the_ring),
 		WATCHED_TEST(a_chunk_on_its_way_into_a_file_is_not_synced_in_the_ring),
+		WATCHED_TEST(a_file_that_is_replaced_is_written_at_once),
 		WATCHED_TEST(a_chunk_begins_when_it_can_be_sealed_in_time),
 		WATCHED_TEST(a_thread_that_cannot_be_started_is_told),
 		WATCHED_TEST(stopping_nothing_is_allowed),

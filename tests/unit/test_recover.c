@@ -636,6 +636,38 @@ static void a_damaged_last_chunk_is_taken_from_the_ring(void **state)
 	}
 }
 
+/* Of a store whose states may have 16 bytes; what the documents say decides. */
+static void states_that_are_larger_than_they_may_be_are_damage(void **state)
+{
+	static const char allowed[] = "\"state_capacity\": 16";
+	struct sde_storage *storage;
+	struct sde_error error;
+	struct twin twin;
+	char *text, *at;
+	size_t size;
+
+	(void)state;
+	crash(&twin, 10, 11);
+	assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(), PATH "/data/.ring"), 0);
+	twin_truncate(&twin, 10);
+	text = (char *)scratch_read(PATH "/zarr.json", &size);
+	text = realloc(text, size + 1);
+	assert_non_null(text);
+	text[size] = '\0';
+	at = strstr(text, allowed);
+	assert_non_null(at);
+	memcpy(at, "\"state_capacity\":  8", sizeof(allowed) - 1);
+	scratch_write(PATH "/zarr.json", text, size);
+	twin_assert_is(try_resume(&storage, SDE_RING_DEFAULT, &error), SDE_E_CORRUPT, error.text);
+	twin_assert_sentence(error.text, "data/c/0/0/2", "states have impossible sizes");
+	assert_null(storage);
+	memcpy(at, allowed, sizeof(allowed) - 1);
+	scratch_write(PATH "/zarr.json", text, size);
+	free(text);
+	go_on(&twin, SDE_RING_DEFAULT);
+	remove_store(&twin);
+}
+
 /* A chunk file behind the published ones counts if it is of this epoch. */
 static void a_sealed_chunk_behind_the_published_ones_counts(void **state)
 {
@@ -836,6 +868,31 @@ static void a_power_loss_never_costs_what_was_saved(void **state)
 			go_on(&twin, SDE_RING_DEFAULT);
 			remove_store(&twin);
 		}
+}
+
+/* Of a ring that lost what was not synced, not even what the file had is left. */
+static void a_damaged_last_chunk_is_told_where_the_ring_has_lost_it(void **state)
+{
+	static const char name[] = PATH "/data/c/0/0/2";
+	struct sde_storage *storage;
+	struct sde_error error;
+	unsigned char *bytes;
+	struct twin twin;
+	size_t size;
+
+	(void)state;
+	crash(&twin, 10, 11);
+	edit_header(another_boot);
+	bytes = scratch_read(name, &size);
+	scratch_write(name, bytes, size / 3);
+	twin_assert_is(try_resume(&storage, SDE_RING_DEFAULT, &error), SDE_E_CORRUPT, error.text);
+	twin_assert_sentence(error.text, "data/c/0/0/2", NULL);
+	assert_true(scratch_exists(HEADER));
+	scratch_write(name, bytes, size);
+	free(bytes);
+	twin_truncate(&twin, 10);
+	go_on(&twin, SDE_RING_DEFAULT);
+	remove_store(&twin);
 }
 
 static void refuse_ring(struct twin *twin, uint64_t published, const char *part)
@@ -1192,11 +1249,13 @@ int main(void)
 		SCRATCH_TEST(a_sealed_chunk_that_cannot_be_looked_at_is_named),
 		SCRATCH_TEST(a_missing_chunk_file_is_a_hole),
 		SCRATCH_TEST(a_damaged_last_chunk_is_taken_from_the_ring),
+		SCRATCH_TEST(states_that_are_larger_than_they_may_be_are_damage),
 		SCRATCH_TEST(a_sealed_chunk_behind_the_published_ones_counts),
 		SCRATCH_TEST(what_a_dead_run_left_in_files_is_synced_before_it_is_published),
 		SCRATCH_TEST(a_crash_between_two_documents_is_finished),
 		SCRATCH_TEST(after_a_power_loss_only_what_was_synced_counts),
 		SCRATCH_TEST(a_power_loss_never_costs_what_was_saved),
+		SCRATCH_TEST(a_damaged_last_chunk_is_told_where_the_ring_has_lost_it),
 		SCRATCH_TEST(a_copied_ring_is_ignored_unless_it_is_trusted),
 		SCRATCH_TEST(a_copied_ring_with_nothing_new_is_no_obstacle),
 		SCRATCH_TEST(another_device_on_the_same_boot_is_a_copy),

@@ -294,6 +294,87 @@ static void a_shard_is_sealed_file_first_then_directory(void **state)
 	assert_int_equal(fault_io_count(&fault, "sync", NULL), 0);
 }
 
+/* Ranges whose writing was begun: they follow on each other. */
+static struct {
+	unsigned count;
+	uint64_t end;
+} begun;
+
+static void note_begun(void *ctx, int fd, uint64_t offset, uint64_t n)
+{
+	(void)ctx, (void)fd;
+	assert_true(!begun.count || offset == begun.end);
+	begun.count++;
+	begun.end = offset + n;
+}
+
+static void assert_files_of_format_2(const struct sde__codec *codec, uint64_t count)
+{
+	static const char *const names[INNER] = { "0.0.6", "0.1.6", "0.2.6" };
+
+	for (uint64_t i = 0; i < INNER; i++) {
+		unsigned char raw[RAW], *bytes;
+		size_t size;
+
+		bytes = scratch_read(names[i], &size);
+		decode(codec, bytes, size, raw);
+		assert_values(raw, i, count);
+		free(bytes);
+	}
+	assert_int_equal(scratch_entries("."), INNER + 1);	/* and the side table */
+}
+
+/* Its inner chunks are put as they are encoded, unless another file is replaced. */
+static void put_in_parts(unsigned format, bool durable, bool replaces)
+{
+	const struct sde__stamp stamp = { 5, run };
+	const struct sde__slot_layout l = layout();
+	unsigned char *slots = make_slots(&l), *raw = malloc(RAW);
+	struct sde__shard shard;
+	uint64_t size;
+
+	memset(&begun, 0, sizeof(begun));
+	home_here();
+	home.format = format;
+	home.side = home.shards;
+	assert_int_equal(sde__shard_init(&shard, &home, &l, &codecs[3], NULL), 0);
+	sde__shard_begin(&shard, K, 3, slots);
+	for (uint64_t i = 0; i < INNER; i++) {
+		assert_int_equal(sde__shard_encode(&shard, i, raw, NULL), 0);
+		assert_int_equal(sde__shard_put(&shard, i + 1, &stamp, durable, NULL), 0);
+		assert_int_equal(shard.put, replaces && i + 1 < INNER ? 0 : i + 1);
+		assert_int_equal(scratch_exists("6"), replaces);
+		assert_int_equal(scratch_exists("6.tmp"), format == 3 && shard.put);
+	}
+	if (fault.io.begin_sync)
+		assert_int_equal(begun.count, format == 3 && durable && !replaces ? INNER - 1 : 0);
+	assert_int_equal(sde__shard_enter(&shard, durable, &size, NULL), 0);
+	sde__shard_free(&shard);
+	free(raw);
+	free(slots);
+	if (format == 2)
+		assert_files_of_format_2(&codecs[3], 3);
+	else
+		assert_int_equal(read_shard(&codecs[3], 3, NULL), 0);
+	assert_int_equal(fault.handles, 0);
+}
+
+static void a_chunk_is_put_in_parts_unless_it_replaces_another(void **state)
+{
+	(void)state;
+	for (int told = 0; told < 2; told++)
+		for (int durable = 0; durable < 2; durable++) {
+			fault_io_init(&fault);
+			fault.io.begin_sync = told ? note_begun : NULL;
+			put_in_parts(3, durable, false);
+			assert_int_equal(write_shard(&codecs[3], 2, durable, NULL), 0);
+			put_in_parts(3, durable, true);
+			assert_int_equal(unlink("6"), 0);
+			put_in_parts(2, durable, false);
+			assert_int_equal(system("rm 6 0.*"), 0);
+		}
+}
+
 /*
  * A reader that opens a shard twice, as zarr-python does: the index from the one that
  * save has replaced meanwhile, the inner chunks from the new. Without a codec all inner
@@ -773,6 +854,7 @@ int main(void)
 		SCRATCH_TEST(what_was_written_is_read),
 		SCRATCH_TEST(a_grown_chunk_replaces_the_shorter_one_under_its_reader),
 		SCRATCH_TEST(a_shard_is_sealed_file_first_then_directory),
+		SCRATCH_TEST(a_chunk_is_put_in_parts_unless_it_replaces_another),
 		SCRATCH_TEST(an_index_read_before_save_never_finds_other_numbers),
 		SCRATCH_TEST(any_failing_call_of_write_leaves_the_shorter_chunk_or_the_new),
 		SCRATCH_TEST(any_failing_call_of_reading_is_returned),
