@@ -54,6 +54,7 @@ struct form {
 	bool before, crash, resume;	/* a store before, of killed ranks, to go on with */
 	unsigned keepbits;
 	enum sde_sync sync;
+	enum sde_layout layout;		/* of what is stored; before, the default */
 };
 
 struct life {
@@ -70,13 +71,25 @@ struct life {
 	TEAM_CHECK(condition, "%s, allocation %lu of rank %d: " format, (life)->form->name, \
 		   (life)->n, (life)->rank, __VA_ARGS__)
 
-static int store(struct sde_storage *storage, uint64_t first, uint64_t count, uint64_t m)
+/* A rank's trajectories, `count` from `first` on. */
+struct part {
+	uint64_t first, count;
+	enum sde_layout layout;
+};
+
+/* Where a value of a snapshot stands. */
+static uint64_t place(const struct part *part, uint64_t d, uint64_t n)
+{
+	return part->layout == SDE_LAYOUT_TRAJECTORY_DIMENSION ? n * D + d : d * part->count + n;
+}
+
+static int store(struct sde_storage *storage, const struct part *part, uint64_t m)
 {
 	double x[D * N];
 
 	for (uint64_t d = 0; d < D; d++)
-		for (uint64_t n = 0; n < count; n++)
-			x[d * count + n] = team_value(d, first + n, m, 0);
+		for (uint64_t n = 0; n < part->count; n++)
+			x[place(part, d, n)] = team_value(d, part->first + n, m, 0);
 	return sde_storage_store(storage, team_time(m), x, m);
 }
 
@@ -124,8 +137,8 @@ static bool all_agreed(struct team_rank *rank, int step, struct sde_storage *sto
 	return agreed(rank, step, ret, ret ? twin_sentence(storage) : "");
 }
 
-static void store_upto(struct team_rank *rank, struct sde_storage *storage, uint64_t first,
-		       uint64_t count, uint64_t to)
+static void store_upto(struct team_rank *rank, struct sde_storage *storage,
+		       const struct part *part, uint64_t to)
 {
 	struct life *life = rank->ctx;
 	struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
@@ -135,19 +148,19 @@ static void store_upto(struct team_rank *rank, struct sde_storage *storage, uint
 	for (m = info.committed; m < to; m++) {
 		if (m >= life->tried[rank->rank])
 			life->tried[rank->rank] = m + 1;
-		if (done(rank, storage, store(storage, first, count, m)))
+		if (done(rank, storage, store(storage, part, m)))
 			continue;
 		/* it is there, or can be stored now; not behind columns that differ */
 		TEAM_CHECK(!sde_storage_info(storage, &info), "%s", twin_sentence(storage));
 		TEAM_CHECK(info.committed == m || info.committed == m + 1, "%d", (int)info.committed);
-		if (info.committed == m && store(storage, first, count, m))
+		if (info.committed == m && store(storage, part, m))
 			break;
 	}
 	if (m > life->had[rank->rank])
 		life->had[rank->rank] = m;
 }
 
-static void look(struct team_rank *rank, struct sde_storage *storage, uint64_t first, uint64_t count)
+static void look(struct team_rank *rank, struct sde_storage *storage, const struct part *part)
 {
 	const struct life *life = rank->ctx;
 	struct sde_array *time, *data, *iteration;
@@ -161,16 +174,18 @@ static void look(struct team_rank *rank, struct sde_storage *storage, uint64_t f
 	ret = sde_array_read(data, NULL, NULL, NULL, x, sizeof(x));
 	TEAM_CHECK(!ret || (ret == -ENOMEM && rank->rank == life->rank), "%d", ret);
 	for (uint64_t d = 0; d < D && !ret && !life->form->keepbits; d++)
-		for (uint64_t n = 0; n < count; n++)
+		for (uint64_t n = 0; n < part->count; n++)
 			for (uint64_t m = 0; m < snapshots; m++)
-				TEAM_CHECK(*p++ == team_value(d, first + n, m, 0), "%d", (int)m);
+				TEAM_CHECK(*p++ == team_value(d, part->first + n, m, 0), "%d", (int)m);
 	sde_array_close(time);
 	sde_array_close(data);
 	sde_array_close(iteration);
 	if (!done(rank, storage, sde_storage_last(storage, last, sizeof(last), &exact)) || !exact)
 		return;
-	for (uint64_t n = 0; n < count; n++)
-		TEAM_CHECK(last[n] == team_value(0, first + n, snapshots - 1, 0), " ");
+	for (uint64_t d = 0; d < D; d++)
+		for (uint64_t n = 0; n < part->count; n++)
+			TEAM_CHECK(last[place(part, d, n)] ==
+				   team_value(d, part->first + n, snapshots - 1, 0), " ");
 }
 
 /* From here on the allocations of one rank are counted, and those that are not freed. */
@@ -212,6 +227,8 @@ static int begin(struct team_rank *rank, bool resume, struct sde_storage **stora
 	options.sync = life->form->sync;
 	options.keepbits = life->form->keepbits;
 	if (resume)
+		options.layout = life->form->layout;
+	if (resume)
 		return sde__share_resume(storage, &rank->accord, PATH, &local, &options, &hooks, error);
 	options.chunk_size = T;
 	options.overwrite = life->form->before;
@@ -226,13 +243,13 @@ static void live_before(struct team_rank *rank)
 	static const uint64_t stop[RANKS] = { 2 * T + 1, 2 * T, T + 1 };
 	const struct life *life = rank->ctx;
 	const uint64_t to = life->form->crash ? stop[rank->rank] : T + 1;
+	const struct part part = { .first = firsts[rank->rank], .count = counts[rank->rank] };
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;
 
 	TEAM_CHECK(!begin(rank, false, &storage, &error), "%s", error.text);
 	for (uint64_t m = 0; m < to; m++)
-		TEAM_CHECK(!store(storage, firsts[rank->rank], counts[rank->rank], m), "%s",
-			   twin_sentence(storage));
+		TEAM_CHECK(!store(storage, &part, m), "%s", twin_sentence(storage));
 	team_meet(rank);
 	if (life->form->crash)
 		_exit(0);
@@ -242,7 +259,7 @@ static void live_before(struct team_rank *rank)
 static void live(struct team_rank *rank)
 {
 	struct life *life = rank->ctx;
-	const uint64_t first = firsts[rank->rank], count = counts[rank->rank];
+	const struct part part = { firsts[rank->rank], counts[rank->rank], life->form->layout };
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;
 	int ret;
@@ -251,16 +268,16 @@ static void live(struct team_rank *rank)
 	ret = begin(rank, life->form->resume, &storage, &error);
 	TEAM_CHECK(!ret == !!storage, "%d", ret);
 	if (agreed(rank, BEGIN, ret, error.text)) {
-		store_upto(rank, storage, first, count, 2 * T + 1);
-		look(rank, storage, first, count);
+		store_upto(rank, storage, &part, 2 * T + 1);
+		look(rank, storage, &part);
 		all_agreed(rank, SAVE, storage, sde_storage_save(storage));
 		if (life->had[rank->rank] > T + 1)
 			life->had[rank->rank] = T + 1;
 		/* again, if it failed: nothing was done, or a part, and then nothing more is */
 		if (all_agreed(rank, TRUNCATE, storage, sde_storage_truncate(storage, T + 1)) ||
 		    all_agreed(rank, AGAIN, storage, sde_storage_truncate(storage, T + 1))) {
-			store_upto(rank, storage, first, count, END);
-			look(rank, storage, first, count);
+			store_upto(rank, storage, &part, END);
+			look(rank, storage, &part);
 		}
 		ret = sde_storage_close_error(storage, &error);
 		agreed(rank, CLOSE, ret, error.text);
@@ -283,7 +300,7 @@ static void live_after(struct team_rank *rank)
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
 	struct sde_error error = { 0 };
 	struct sde_storage *storage;
-	uint64_t count, first;
+	struct part part = { 0 };
 
 	options.keepbits = after->life->form->keepbits;
 	TEAM_CHECK(!sde__share_resume(&storage, &rank->accord, PATH, NULL, &options, &hooks, &error),
@@ -293,10 +310,10 @@ static void live_after(struct team_rank *rank)
 		   "%d snapshots, not %d to %d", (int)info.committed, (int)after->least,
 		   (int)after->most);
 	/* the first of two ranks has the first two of four columns */
-	count = info.ensemble.trajectories;
-	first = rank->rank ? N - count : 0;
+	part.count = info.ensemble.trajectories;
+	part.first = rank->rank ? N - part.count : 0;
 	for (uint64_t m = info.committed; m < END; m++)
-		TEAM_CHECK(!store(storage, first, count, m), "%s", twin_sentence(storage));
+		TEAM_CHECK(!store(storage, &part, m), "%s", twin_sentence(storage));
 	TEAM_CHECK(!sde_storage_close_error(storage, &error), "%s", error.text);
 }
 
@@ -401,7 +418,8 @@ static void a_rank_without_memory_to_go_on(void **state)
 static void a_rank_without_memory_to_recover(void **state)
 {
 	static const struct form form = { .name = "recovery", .before = true, .crash = true,
-					  .resume = true, .keepbits = 20 };
+					  .resume = true, .keepbits = 20,
+					  .layout = SDE_LAYOUT_TRAJECTORY_DIMENSION };
 
 	(void)state;
 	sweep(&form);
