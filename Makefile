@@ -48,7 +48,7 @@ MPICC = mpicc##	Open MPI's compiler wrapper, which knows its flags
 SANITIZE =##	for -fsanitize=: address,undefined or thread
 TESTS =##	tests to check: unit/test_codec 'cli/*'; default all
 VARIANTS = plain asan tsan##	builds to check
-TEST_JOBS ?=##	tests run at a time; default one a processor, at most 4
+TEST_JOBS ?=##	tests run at a time; default processors and one, at most 4
 V =##	1 shows whole commands
 DESTDIR =##	put before every installed name (packaging)
 prefix = /usr/local##	where to install

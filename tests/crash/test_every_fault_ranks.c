@@ -39,7 +39,7 @@
 #define END (3 * T + 1)		/* snapshots of a store in the end */
 
 /* The first allocation of each place in the program fails, and of the others one in so many. */
-#define STEP (SANITIZED ? 997 : 331)
+#define STEP (SANITIZED ? 2503 : 499)
 
 static const struct sde__zarr_hooks hooks = { .io = &sde__io_posix, .synchronous = true };
 /* rank 1 has two columns */

@@ -9,6 +9,7 @@
 #endif
 #include "fault_io.h"
 #include "home.h"
+#include "sanitized.h"
 #include "scratch.h"
 #include "twin.h"
 #include "zarr_storage.h"
@@ -424,7 +425,7 @@ static void temporary_files_are_removed_and_other_files_stay(void **state)
 /* Every call in a long run, else one in some. */
 static unsigned long stride_of(unsigned long some)
 {
-	return getenv("SDE_TEST_LONG") ? 1 : some;
+	return getenv("SDE_TEST_LONG") ? 1 : SANITIZED ? 5 * some : some;
 }
 
 struct death {

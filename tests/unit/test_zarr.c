@@ -312,7 +312,7 @@ static void a_chunk_that_was_cut_is_read_from_its_new_file(void **state)
 static void a_random_run_equals_its_twin(void **state)
 {
 	(void)state;
-	for (uint64_t seed = 1; seed <= (SANITIZED ? 20 : 80); seed++) {
+	for (uint64_t seed = 1; seed <= (SANITIZED ? 10 : 80); seed++) {
 		print_message("# seed %d\n", (int)seed);	/* shown only of a failure */
 		random_run(seed * 7919, true, 50);
 		assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(),
@@ -324,7 +324,7 @@ static void a_random_run_equals_its_twin(void **state)
 static void a_random_run_with_threads_equals_its_twin(void **state)
 {
 	(void)state;
-	for (uint64_t seed = 1; seed <= (SANITIZED ? 10 : 40); seed++) {
+	for (uint64_t seed = 1; seed <= (SANITIZED ? 5 : 40); seed++) {
 		print_message("# seed %d\n", (int)seed);	/* shown only of a failure */
 		random_run(seed * 104729, false, 50);
 		assert_int_equal(sde__io_remove_tree(&sde__io_posix, scratch_directory(),
