@@ -361,7 +361,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	x.ring = (enum sde_ring)((choice >> 6) % 3);
 	known = learn(t, &fs, righted);
 	x.ctx = &known;
-	x.must_open = all_is_same(&known, &paths) && !fs.locked;
+	/* nothing was put where the ring would be, either */
+	x.must_open = all_is_same(&known, &paths) && known.ring && !fs.locked;
 	exercise_read(&fs, &x);
 	if (!exercise_resume(&fs, &x, &snapshots))
 		exercise_look(&fs, snapshots);
