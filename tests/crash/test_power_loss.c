@@ -5,7 +5,7 @@
  * is compared with what had returned.
  *
  * Environment: SDE_TEST_SEED is the first run's seed, SDE_TEST_STATES the number of
- * states for all tests together (50,000; 6,000 with a sanitizer; 2,000,000
+ * states for all tests together (40,000; 6,000 with a sanitizer; 2,000,000
  * with SDE_TEST_LONG). SDE_TEST_STATE, with the seed, repeats the one state that a
  * failure names ("random:367"), or, without a number, runs one kind of runs only
  * ("random:"). SDE_TEST_EXPORT writes some states to a directory: see sim_sample.h.
@@ -33,7 +33,7 @@
 #endif
 #endif
 #ifndef STATES
-#define STATES 50000
+#define STATES 40000
 #endif
 #define STATES_LONG 2000000
 

@@ -10,10 +10,11 @@
 . "${SRCDIR:-$(cd "$(dirname "$0")/../.." && pwd)}/tests/install/tap"
 
 # all_of_it_compiles_without_a_warning_by COMPILER LEVEL: some warnings of gcc take
-# the optimiser's knowledge, those of clang do not
+# the optimiser's knowledge, those of clang do not; tests do without
 all_of_it_compiles_without_a_warning_by()
 {
-	run_make BUILD="$PWD/build" CC="$1" CFLAGS="$2 -Werror" all test-programs
+	run_make BUILD="$PWD/build$2" CC="$1" CFLAGS="$2 -Werror" all
+	run_make BUILD="$PWD/build-O0" CC="$1" CFLAGS="-O0 -Werror" test-programs
 }
 
 # alone DIRECTORY HEADER: the command compiles a file that has nothing but it, twice
