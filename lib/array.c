@@ -6,8 +6,8 @@
 #include "array.h"
 
 #include "crew.h"
-#include "gather.h"
 #include "options.h"
+#include "strided.h"
 #include "walk.h"
 
 #include <sdestore/backend.h>
@@ -158,7 +158,7 @@ static int read_selection(const struct sde_array *array, const uint64_t *start,
 			  const uint64_t *count, const uint64_t *step, void *out,
 			  size_t out_size, const int64_t *strides)
 {
-	struct sde_error error = { 0 };
+	struct sde_error error;
 	struct sde__range range[3];
 	int64_t c_order[3];
 	bool empty;
@@ -166,6 +166,8 @@ static int read_selection(const struct sde_array *array, const uint64_t *start,
 
 	if (!array)
 		return -EINVAL;
+	/* not all of the text: small reads are many */
+	sde__error_clear(&error);
 	ret = check_selection(array, start, count, step, out_size, range, &empty, &error);
 	if (!ret && !empty && !out)
 		ret = sde__fail(&error, -EINVAL, "no memory to read into");

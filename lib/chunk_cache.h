@@ -14,6 +14,8 @@
 #ifndef SDE_LIB_CHUNK_CACHE_H
 #define SDE_LIB_CHUNK_CACHE_H
 
+#include "inner.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +28,7 @@ struct sde__chunk_key {
 /* raw is `block_bytes` long and does not change while somebody holds the block. */
 struct sde__chunk_block {
 	void *raw;
+	enum sde__inner_order order;	/* of raw: set by whom it was taken by */
 	struct sde__chunk_key key;
 	unsigned holders;
 	int linked;

@@ -23,7 +23,7 @@ struct sde__codec {
 	enum sde_codec id;	/* never DEFAULT */
 	size_t item;		/* 4 or 8 */
 	bool checksum;
-	/* mantissa bits that the raw bytes were rounded to (gather.h), of no interest to
+	/* mantissa bits that the raw bytes were rounded to (strided.h), of no interest to
 	 * the codec itself; 0: they are exact */
 	unsigned keepbits;
 };

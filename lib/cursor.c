@@ -32,11 +32,11 @@ void sde__cursor_free(struct sde__cursor *cursor)
 	for (uint64_t i = 0; cursor->column && i < cursor->reader->columns; i++)
 		sde__cursor_free(&cursor->column[i]);
 	free(cursor->column);
-	for (uint64_t i = 0; cursor->inner && i < cursor->file.inner_count; i++)
-		free(cursor->inner[i]);
+	for (uint64_t i = 0; cursor->kept && i < cursor->file.inner_count; i++)
+		free(cursor->kept[i].raw);
 	sde__shard_reader_free(&cursor->file);
-	free(cursor->inner);
-	free(cursor->have);
+	free(cursor->kept);
+	free(cursor->scratch);
 	free(cursor->payload);
 	memset(cursor, 0, sizeof(*cursor));
 }
@@ -116,6 +116,11 @@ static uint64_t usable(const struct sde__cursor *cursor, uint64_t chunk)
 	return cursor->file.side.epoch == m->epoch || kept > count ? count : kept;
 }
 
+bool sde__cursor_is_open(const struct sde__cursor *cursor, uint64_t chunk, uint64_t count)
+{
+	return cursor->chunk == chunk && usable(cursor, chunk) >= count;
+}
+
 int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 		     struct sde_error *error)
 {
@@ -123,12 +128,12 @@ int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 	struct sde_error why = { 0 };
 	int ret;
 
-	if (cursor->chunk == chunk && usable(cursor, chunk) >= count)
+	if (sde__cursor_is_open(cursor, chunk, count))
 		return 0;
 	cursor->chunk = SDE__NO_CHUNK;
 	cursor->indexed = cursor->sided = false;
-	if (cursor->have)
-		memset(cursor->have, 0, (size_t)cursor->file.inner_count * sizeof(*cursor->have));
+	for (uint64_t i = 0; cursor->kept && i < cursor->file.inner_count; i++)
+		cursor->kept[i].order = 0;
 	ret = sde__shard_reader_open(&cursor->file, chunk, reader->run, &why);
 	if (!ret)
 		cursor->file.cause = SDE_CAUSE_FOREIGN;
@@ -148,7 +153,7 @@ int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 }
 
 /*
- * The index, and room for a pointer to each inner chunk: 9 bytes, where a file was
+ * Room to keep each inner chunk: 24 bytes, where a file was
  * seen that has 16 for each. In format 2 there is no such file: if they are more than
  * may be allocated on a word, each of them must be there.
  */
@@ -160,19 +165,14 @@ static int need_room(struct sde__cursor *cursor, struct sde_error *error)
 	const size_t count = (size_t)cursor->file.inner_count;
 	int ret = 0;
 
-	if (cursor->have)
+	if (cursor->kept)
 		return 0;
 	if (reader->home.format == 2 && count > INNER_ON_A_WORD)
 		ret = sde__shard_is_whole(&reader->home, &cursor->file.geometry, cursor->chunk, error);
 	if (ret)
 		return ret;
-	cursor->inner = calloc(count, sizeof(*cursor->inner));
-	cursor->have = cursor->inner ? calloc(count, sizeof(*cursor->have)) : NULL;
-	if (cursor->have)
-		return 0;
-	free(cursor->inner);
-	cursor->inner = NULL;
-	return sde__fail(error, -ENOMEM, "out of memory");
+	cursor->kept = calloc(count, sizeof(*cursor->kept));
+	return cursor->kept ? 0 : sde__fail(error, -ENOMEM, "out of memory");
 }
 
 static int need_index(struct sde__cursor *cursor, struct sde_error *error)
@@ -186,8 +186,8 @@ static int need_index(struct sde__cursor *cursor, struct sde_error *error)
 	return ret;
 }
 
-/* Inner chunk `inner` of the open file, whose index is read. */
-static int decode_inner(struct sde__cursor *cursor, uint64_t inner, void **raw,
+/* Inner chunk `inner` of the open file, whose index is read, as it is stored. */
+static int decode_stored(struct sde__cursor *cursor, uint64_t inner, void **raw,
 			struct sde_error *error)
 {
 	int ret;
@@ -203,6 +203,26 @@ static int decode_inner(struct sde__cursor *cursor, uint64_t inner, void **raw,
 	return sde__shard_reader_decode(&cursor->file, inner, *raw, error);
 }
 
+/* The same in one of the orders. */
+static int decode_inner(struct sde__cursor *cursor, uint64_t inner, enum sde__inner_order order,
+			void **raw, struct sde_error *error)
+{
+	const struct sde__geometry *g = &cursor->file.geometry;
+	int ret;
+
+	if (order == SDE__INNER_STORED)
+		return decode_stored(cursor, inner, raw, error);
+	ret = decode_stored(cursor, inner, &cursor->scratch, error);
+	if (ret)
+		return ret;
+	if (!*raw)
+		*raw = malloc(sde__inner_bytes(g));
+	if (!*raw)
+		return sde__fail(error, -ENOMEM, "out of memory");
+	sde__inner_turn(g, cursor->scratch, *raw);
+	return 0;
+}
+
 /* What looking into the open file gave. One of format 2 may be of a later epoch than
  * the side table: then that is told. */
 static int found(struct sde__cursor *cursor, int ret, const struct sde_error *why,
@@ -213,39 +233,63 @@ static int found(struct sde__cursor *cursor, int ret, const struct sde_error *wh
 	return ret ? sde__fail(error, ret, "%s", why->text) : 0;
 }
 
-int sde__cursor_inner(struct sde__cursor *cursor, uint64_t inner, struct sde_error *error)
+const struct sde__kept *sde__cursor_kept(struct sde__cursor *cursor, uint64_t inner,
+					 enum sde__inner_order order, uint64_t numbers)
+{
+	struct sde__kept *kept = cursor->kept ? &cursor->kept[inner] : NULL;
+
+	if (!kept || !kept->order)
+		return NULL;
+	if (kept->order == order)
+		return kept;
+	kept->misfit += numbers;
+	return kept->misfit < sde__inner_patience(&cursor->file.geometry) ? kept : NULL;
+}
+
+int sde__cursor_keep(struct sde__cursor *cursor, uint64_t inner, enum sde__inner_order order,
+		     struct sde_error *error)
 {
 	struct sde_error why = { 0 };
 	int ret;
 
-	if (cursor->have && cursor->have[inner])
-		return 0;
 	ret = need_index(cursor, &why);
 	if (!ret)
 		ret = need_room(cursor, &why);
 	if (!ret)
-		ret = decode_inner(cursor, inner, &cursor->inner[inner], &why);
+		ret = decode_inner(cursor, inner, order, &cursor->kept[inner].raw, &why);
 	ret = found(cursor, ret, &why, error);
-	if (!ret)
-		cursor->have[inner] = true;
+	if (cursor->kept) {
+		cursor->kept[inner].order = ret ? 0 : order;
+		cursor->kept[inner].misfit = 0;
+	}
 	return ret;
 }
 
 /* The same without keeping it. */
-static int decode_into(struct sde__cursor *cursor, uint64_t inner, void **raw,
-		       struct sde_error *error)
+static int decode_into(struct sde__cursor *cursor, uint64_t inner, enum sde__inner_order order,
+		       void **raw, struct sde_error *error)
 {
 	struct sde_error why = { 0 };
 	int ret;
 
 	ret = need_index(cursor, &why);
 	if (!ret)
-		ret = decode_inner(cursor, inner, raw, &why);
+		ret = decode_inner(cursor, inner, order, raw, &why);
 	return found(cursor, ret, &why, error);
 }
 
-int sde__cursor_hold(struct sde__cursor *cursor, uint64_t inner, struct sde__chunk_block **out,
+int sde__cursor_pass(struct sde__cursor *cursor, uint64_t inner, void **raw,
 		     struct sde_error *error)
+{
+	void **to = *raw ? raw : &cursor->scratch;
+	const int ret = decode_into(cursor, inner, SDE__INNER_STORED, to, error);
+
+	*raw = *to;
+	return ret;
+}
+
+int sde__cursor_hold(struct sde__cursor *cursor, uint64_t inner, enum sde__inner_order order,
+		     struct sde__chunk_block **out, struct sde_error *error)
 {
 	struct sde__chunk_cache *cache = cursor->reader->cache;
 	const bool by_place = sde__planted("cache-by-place");
@@ -262,7 +306,8 @@ int sde__cursor_hold(struct sde__cursor *cursor, uint64_t inner, struct sde__chu
 	block = sde__chunk_cache_take(cache);
 	if (!block)
 		return sde__fail(error, -ENOMEM, "out of memory");
-	ret = decode_into(cursor, inner, &block->raw, error);
+	block->order = order;
+	ret = decode_into(cursor, inner, order, &block->raw, error);
 	if (!ret)
 		sde__chunk_cache_put(cache, block, &key);
 	else
@@ -322,7 +367,7 @@ int sde__reader_inner(struct sde__cursor *cursor, uint64_t chunk, uint64_t count
 	struct sde__cursor *own = sde__cursor_column(cursor, inner / each, error);
 	const int ret = own ? sde__cursor_open(own, chunk, count, error) : -ENOMEM;
 
-	return ret ? ret : decode_into(own, inner % each, raw, error);
+	return ret ? ret : decode_into(own, inner % each, SDE__INNER_STORED, raw, error);
 }
 
 int sde__reader_verify(struct sde__cursor *cursor, uint64_t chunk, struct sde_error *error)
@@ -335,6 +380,6 @@ int sde__reader_verify(struct sde__cursor *cursor, uint64_t chunk, struct sde_er
 	if (!ret)
 		ret = sde__cursor_side(cursor, error);
 	for (uint64_t inner = 0; inner < cursor->file.inner_count && !ret; inner++)
-		ret = sde__cursor_inner(cursor, inner, error);
+		ret = sde__cursor_keep(cursor, inner, SDE__INNER_STORED, error);
 	return ret;
 }

@@ -8,8 +8,8 @@
 #endif
 #include "cursor.h"
 
-#include "gather.h"
 #include "series.h"
+#include "strided.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -29,24 +29,47 @@ static uint64_t last_of(const struct part *part)
 	return part->first + (part->count - 1) * part->range[2].step;
 }
 
-/* Copy what of the part lies in one decoded inner chunk. */
-static void copy_inner(const struct sde__cursor *cursor, const struct part *part, uint64_t inner,
-		       const unsigned char *source, uint64_t from, uint64_t count)
+/* What of a part lies in one inner chunk: its trajectories from .. from + count. */
+struct slice {
+	uint64_t inner, from, count;
+};
+
+/* Copy it out of the decoded inner chunk. */
+static void copy_inner(const struct sde__cursor *cursor, const struct part *part,
+		       const struct slice *slice, const unsigned char *source,
+		       enum sde__inner_order order)
 {
 	const struct sde__geometry *g = &cursor->file.geometry;
 	const struct sde__range *r = part->range;
-	const size_t item = sde__dtype_size(g->dtype);
-	const int64_t row = (int64_t)(g->chunk_size * item);
-	const int64_t plane = row * (int64_t)g->inner_width;
-	const uint64_t trajectory = r[1].start + from * r[1].step - inner * g->inner_width;
-	const uint64_t counts[3] = { r[0].count, count, part->count };
-	const int64_t strides[3] = { plane * (int64_t)r[0].step, row * (int64_t)r[1].step,
-				     (int64_t)(item * r[2].step) };
+	const uint64_t counts[3] = { r[0].count, slice->count, part->count };
+	const uint64_t first[3] = {
+		r[0].start,
+		r[1].start + slice->from * r[1].step - slice->inner * g->inner_width,
+		part->first - part->chunk * g->chunk_size,
+	};
+	int64_t strides[3];
 
-	source += (int64_t)r[0].start * plane + (int64_t)trajectory * row +
-		  (int64_t)((part->first - part->chunk * g->chunk_size) * item);
-	sde__strided_copy(item, counts, part->out + (int64_t)from * part->stride[1], part->stride,
-			  source, strides);
+	sde__inner_strides(g, order, strides);
+	for (int i = 0; i < 3; i++) {
+		source += (int64_t)first[i] * strides[i];
+		strides[i] *= (int64_t)r[i].step;
+	}
+	sde__strided_copy(sde__dtype_size(g->dtype), counts,
+			  part->out + (int64_t)slice->from * part->stride[1], part->stride, source,
+			  strides);
+}
+
+/* Is all of an inner chunk asked for? Then nothing of it will be soon again. */
+static bool takes_all(const struct sde__cursor *cursor, const struct part *part,
+		      const struct slice *slice)
+{
+	uint64_t times[2], trajectories[2];
+
+	sde__reader_span(cursor->reader, part->first, times);
+	sde__inner_span(&cursor->file.geometry, slice->inner, trajectories);
+	return part->range[0].count == cursor->file.geometry.dimension &&
+	       part->count == times[1] - times[0] &&
+	       slice->count == trajectories[1] - trajectories[0];
 }
 
 /* The span of a payload that the selection touches, read and copied out. */
@@ -150,32 +173,95 @@ static void fill_part(const struct sde__cursor *cursor, const struct part *part,
 			  (const int64_t[3]){ 0, 0, 0 });
 }
 
-/*
- * The part's trajectories from .. from + count, which lie in one inner chunk: decoded,
- * or NaN if that is damaged. 1: all of the part was read from the ring instead.
- */
-static int inner_part(struct sde__cursor *cursor, const struct part *part, uint64_t inner,
-		      uint64_t from, uint64_t count, struct sde_error *error)
+/* All of an inner chunk: decoded where it belongs, if it lies like that there. */
+static int pass_slice(struct sde__cursor *cursor, const struct part *part,
+		      const struct slice *slice, struct sde_error *error)
+{
+	const uint64_t count[3] = { part->range[0].count, slice->count, part->count };
+	const bool in_place = sde__inner_is_like(&cursor->file.geometry, count, part->stride);
+	void *raw = in_place ? part->out + (int64_t)slice->from * part->stride[1] : NULL;
+	const int ret = sde__cursor_pass(cursor, slice->inner, &raw, error);
+
+	if (!ret && !in_place)
+		copy_inner(cursor, part, slice, raw, SDE__INNER_STORED);
+	return ret;
+}
+
+/* Decode it, and copy out what is asked for. */
+static int decode_slice(struct sde__cursor *cursor, const struct part *part,
+			const struct slice *slice, enum sde__inner_order order,
+			struct sde_error *error)
 {
 	struct sde__chunk_cache *cache = cursor->reader->cache;
-	struct sde__chunk_block *block = NULL;
+	struct sde__chunk_block *block;
+	int ret;
+
+	if (cache) {
+		ret = sde__cursor_hold(cursor, slice->inner, order, &block, error);
+		if (ret)
+			return ret;
+		copy_inner(cursor, part, slice, block->raw, block->order);
+		sde__chunk_cache_release(cache, block);
+		return 0;
+	}
+	if (takes_all(cursor, part, slice))
+		return pass_slice(cursor, part, slice, error);
+	ret = sde__cursor_keep(cursor, slice->inner, order, error);
+	if (!ret)
+		copy_inner(cursor, part, slice, cursor->kept[slice->inner].raw, order);
+	return ret;
+}
+
+/* The same, and NaN if it is damaged. 1: all of the part was read from the ring instead. */
+static int decode_or_fill(struct sde__cursor *cursor, const struct part *part,
+			  const struct slice *slice, enum sde__inner_order order,
+			  struct sde_error *error)
+{
 	struct sde_error why = { 0 };
 	int ret;
 
-	ret = cache ? sde__cursor_hold(cursor, inner, &block, &why) : sde__cursor_inner(cursor, inner, &why);
-	if (!ret) {
-		copy_inner(cursor, part, inner, block ? block->raw : cursor->inner[inner], from, count);
-		if (block)
-			sde__chunk_cache_release(cache, block);
+	ret = decode_slice(cursor, part, slice, order, &why);
+	if (!ret)
 		return 0;
-	}
 	if (sde__is_damage(ret))
-		ret = hole(cursor, part, inner, inner + 1, ret, &why);
+		ret = hole(cursor, part, slice->inner, slice->inner + 1, ret, &why);
 	if (ret < 0)
 		return sde__fail(error, ret, "%s", why.text);
 	if (!ret)
-		fill_part(cursor, part, from, count);
+		fill_part(cursor, part, slice->from, slice->count);
 	return ret;
+}
+
+static int read_slice(struct sde__cursor *cursor, const struct part *part,
+		      const struct slice *slice, struct sde_error *error)
+{
+	const enum sde__inner_order order =
+		sde__inner_order_for(&cursor->file.geometry, slice->count, part->count);
+	const struct sde__kept *kept = sde__cursor_kept(
+		cursor, slice->inner, order, part->range[0].count * slice->count * part->count);
+
+	if (!kept)
+		return decode_or_fill(cursor, part, slice, order, error);
+	copy_inner(cursor, part, slice, kept->raw, kept->order);
+	return 0;
+}
+
+/* 1: it is damaged, and its numbers were taken from the ring or filled. */
+static int open_part(struct sde__cursor *cursor, const struct part *part, uint64_t count,
+		     struct sde_error *error)
+{
+	struct sde_error why = { 0 };
+	int ret;
+
+	ret = sde__cursor_open(cursor, part->chunk, count, &why);
+	if (ret && sde__is_damage(ret)) {
+		ret = hole(cursor, part, 0, cursor->file.inner_count, ret, &why);
+		if (!ret)
+			fill_part(cursor, part, 0, part->range[1].count);
+		if (ret >= 0)
+			return 1;
+	}
+	return ret ? sde__fail(error, ret, "%s", why.text) : 0;
 }
 
 static int part_from_file(struct sde__cursor *cursor, const struct part *part,
@@ -183,29 +269,19 @@ static int part_from_file(struct sde__cursor *cursor, const struct part *part,
 {
 	const struct sde__geometry *g = &cursor->file.geometry;
 	const struct sde__range *r = &part->range[1];
-	struct sde_error why = { 0 };
-	int ret;
+	const uint64_t snapshots = last_of(part) - part->chunk * g->chunk_size + 1;
+	int ret = 0;
 
-	ret = sde__cursor_open(cursor, part->chunk, last_of(part) - part->chunk * g->chunk_size + 1,
-			       &why);
-	if (ret && sde__is_damage(ret)) {
-		ret = hole(cursor, part, 0, cursor->file.inner_count, ret, &why);
-		if (!ret)
-			fill_part(cursor, part, 0, r->count);
-		if (ret >= 0)
-			return 0;
-	}
-	if (ret)
-		return sde__fail(error, ret, "%s", why.text);
+	if (!sde__cursor_is_open(cursor, part->chunk, snapshots))
+		ret = open_part(cursor, part, snapshots, error);
 	for (uint64_t j = 0; j < r->count && !ret; ) {
 		const uint64_t inner = (r->start + j * r->step) / g->inner_width;
 		const uint64_t end = (inner + 1) * g->inner_width;
-		uint64_t n = (end - (r->start + j * r->step) + r->step - 1) / r->step;
+		const uint64_t n = (end - (r->start + j * r->step) + r->step - 1) / r->step;
+		const struct slice slice = { inner, j, n < r->count - j ? n : r->count - j };
 
-		if (n > r->count - j)
-			n = r->count - j;
-		ret = inner_part(cursor, part, inner, j, n, error);
-		j += n;
+		ret = read_slice(cursor, part, &slice, error);
+		j += slice.count;
 	}
 	return ret > 0 ? 0 : ret;
 }

@@ -91,9 +91,11 @@ static int slots_from_file(struct sde__cursor *cursor, uint64_t chunk, uint64_t 
 		state += head.state_size;
 	}
 	for (uint64_t inner = 0; inner < cursor->file.inner_count && !ret; inner++) {
-		ret = sde__cursor_inner(cursor, inner, error);
+		void *raw = NULL;
+
+		ret = sde__cursor_pass(cursor, inner, &raw, error);
 		if (!ret)
-			sde__scatter(&layout->geometry, cursor->inner[inner], inner, count,
+			sde__scatter(&layout->geometry, raw, inner, count,
 				     slots + layout->payload_offset, layout->slot_size,
 				     layout->dimension_stride, layout->trajectory_stride);
 	}

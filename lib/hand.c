@@ -5,7 +5,8 @@
 #endif
 #include "hand.h"
 
-#include "gather.h"
+#include "inner.h"
+#include "strided.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,6 @@ int sde__hand_show(struct sde__hand *hand, const struct sde__cut *piece,
 {
 	const struct sde__geometry *g = &hand->cursor.file.geometry;
 	const struct sde__range *r = piece->range;
-	const size_t item = sde__dtype_size(g->dtype);
 	const uint64_t inside = r[2].start - piece->chunk * g->chunk_size;
 	int ret;
 
@@ -48,13 +48,10 @@ int sde__hand_show(struct sde__hand *hand, const struct sde__cut *piece,
 				&hand->inner, error);
 	if (ret)
 		return ret;
-	/* [d][n][t] */
-	strides[2] = (int64_t)item;
-	strides[1] = (int64_t)(item * g->chunk_size);
-	strides[0] = strides[1] * (int64_t)g->inner_width;
+	sde__inner_strides(g, SDE__INNER_STORED, strides);
 	*first = (const unsigned char *)hand->inner + (int64_t)r[0].start * strides[0] +
 		 (int64_t)(r[1].start - piece->inner * g->inner_width) * strides[1] +
-		 (int64_t)(inside * item);
+		 (int64_t)inside * strides[2];
 	return 0;
 }
 
@@ -71,25 +68,38 @@ static int read_anew(const struct sde__hand *hand, const struct sde__cut *piece,
 	return ret;
 }
 
+/* A piece of one inner chunk: decoded where it belongs, if it lies like that there. */
+static int read_inner(struct sde__hand *hand, const struct sde__cut *piece, void *out,
+		      const int64_t strides[3], struct sde_error *error)
+{
+	const struct sde__geometry *g = &hand->cursor.file.geometry;
+	const struct sde__range *r = piece->range;
+	const uint64_t count[3] = { r[0].count, r[1].count, r[2].count };
+	const unsigned char *first;
+	int64_t from[3];
+	int ret;
+
+	if (sde__inner_is_like(g, count, strides))
+		return sde__reader_inner(&hand->cursor, piece->chunk, g->chunk_size, piece->inner,
+					 &out, error);
+	ret = sde__hand_show(hand, piece, &first, from, error);
+	if (ret)
+		return ret;
+	for (int i = 0; i < 3; i++)
+		from[i] *= (int64_t)r[i].step;
+	sde__strided_copy(sde__dtype_size(g->dtype), count, out, strides, first, from);
+	return 0;
+}
+
 int sde__hand_read(struct sde__hand *hand, const struct sde__cut *piece, void *out,
 		   const int64_t strides[3], struct sde_error *error)
 {
-	const size_t item = sde__dtype_size(hand->cursor.file.geometry.dtype);
-	const unsigned char *first;
 	struct sde_error why = { 0 };
-	uint64_t count[3];
-	int64_t from[3];
 	int ret = SDE_E_HOLE;
 
 	if (sde__hand_can_show(hand, piece))
-		ret = sde__hand_show(hand, piece, &first, from, &why);
-	if (ret)
-		return sde__is_damage(ret) ? read_anew(hand, piece, out, strides, error) :
-		       sde__fail(error, ret, "%s", why.text);
-	for (int i = 0; i < 3; i++) {
-		count[i] = piece->range[i].count;
-		from[i] *= (int64_t)piece->range[i].step;
-	}
-	sde__strided_copy(item, count, out, strides, first, from);
-	return 0;
+		ret = read_inner(hand, piece, out, strides, &why);
+	if (ret && sde__is_damage(ret))
+		return read_anew(hand, piece, out, strides, error);
+	return ret ? sde__fail(error, ret, "%s", why.text) : 0;
 }

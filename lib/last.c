@@ -2,7 +2,7 @@
 /* Looking for the exact numbers of the last snapshot: see last.h. */
 #include "last.h"
 
-#include "gather.h"
+#include "strided.h"
 
 #include <errno.h>
 #include <stdlib.h>

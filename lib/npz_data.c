@@ -7,8 +7,8 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
-#include "gather.h"
 #include "npz_file.h"
+#include "strided.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -6,10 +6,10 @@
 #include "pages.h"
 
 #include "crew.h"
-#include "gather.h"
 #include "hand.h"
 #include "pager.h"
 #include "planted.h"
+#include "strided.h"
 
 #include <errno.h>
 #include <inttypes.h>

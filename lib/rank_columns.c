@@ -6,7 +6,7 @@
 #include "rank_columns.h"
 
 #include "assess.h"
-#include "gather.h"
+#include "strided.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@
 #include "reader.h"
 
 #include "assess.h"
-#include "gather.h"
 #include "rank_columns.h"
+#include "strided.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -103,6 +103,13 @@ void sde__reader_limit(struct sde__reader *reader, uint64_t snapshots);
 struct sde__reader *sde__reader_ref(struct sde__reader *reader);
 void sde__reader_unref(struct sde__reader *reader);
 
+/* An inner chunk of the open file: decoded (inner.h), or 0 and stale memory to reuse. */
+struct sde__kept {
+	void *raw;
+	enum sde__inner_order order;
+	uint64_t misfit;		/* numbers read that the other order suits better */
+};
+
 /*
  * What one thread needs to read: the chunk file it has open, and the inner
  * chunks of it that it has decoded.
@@ -112,8 +119,8 @@ struct sde__cursor {
 	struct sde__shard_reader file;
 	uint64_t chunk;			/* UINT64_MAX: no file is open */
 	bool indexed, sided;		/* the file's index, its side table are read */
-	void **inner;			/* [W / n] decoded, or stale memory to reuse */
-	bool *have;			/* both NULL before an inner chunk was read */
+	struct sde__kept *kept;		/* [W / n]; NULL before one was read */
+	void *scratch;			/* one inner chunk, as it was decoded; NULL before */
 	bool strict;			/* data: fail also if the reader fills */
 	struct sde__holes *holes;	/* where what is filled is noted; NULL: nowhere */
 	unsigned char *payload;		/* one slot's */

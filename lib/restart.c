@@ -6,7 +6,7 @@
 #include "restart.h"
 
 #include "crc32c.h"
-#include "gather.h"
+#include "strided.h"
 
 #include <errno.h>
 #include <fcntl.h>

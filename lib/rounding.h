@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rounding of mantissas, a vector at a time, to be inlined into gather.c, whose header
+ * Rounding of mantissas, a vector at a time, to be inlined into strided.c, whose header
  * says what it does. Guards the bits: integer arithmetic alone.
  */
 #ifndef SDE_LIB_ROUNDING_H

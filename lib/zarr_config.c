@@ -5,9 +5,9 @@
 #endif
 #include "zarr_config.h"
 
-#include "gather.h"
 #include "options.h"
 #include "publisher.h"
+#include "strided.h"
 
 #include <errno.h>
 #include <inttypes.h>

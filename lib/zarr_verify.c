@@ -214,7 +214,7 @@ static int look_at(struct verification *v, uint64_t inner, struct sde_error *err
 	int ret;
 
 	if (v->decode)
-		return sde__cursor_inner(v->cursor, inner, error);
+		return sde__cursor_keep(v->cursor, inner, SDE__INNER_STORED, error);
 	if (v->reader->home.format == 2)
 		return sde__shard_reader_look(&v->cursor->file, inner, error);
 	if (v->cursor->indexed)
@@ -228,7 +228,7 @@ static int look_at(struct verification *v, uint64_t inner, struct sde_error *err
 static bool is_without_index(const struct verification *v)
 {
 	if (v->decode)
-		return !v->cursor->indexed || !v->cursor->have;
+		return !v->cursor->indexed || !v->cursor->kept;
 	return v->reader->home.format != 2 && !v->cursor->indexed;
 }
 

@@ -162,7 +162,7 @@ static void one_load(const struct settings *s, const struct load *load, struct t
 							   (enum way)w, total);
 			const double rate = bytes * 1e-9 / samples_median(&seconds[w][t]);
 			const double limit = pieces_read_limit(&pieces, t + 1 < cores() ? t + 1 :
-							       cores());
+							       cores(), w == BY_SNAPSHOT);
 
 			TABLE_ROW(table, TEXT("load", load->name), TEXT("way", way_name[w]),
 				  NUMBER("threads", "", t + 1), NUMBER("decoded", "GB/s", rate),

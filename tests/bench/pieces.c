@@ -121,22 +121,27 @@ static void decode_round(struct pieces *p)
 	const uint64_t counts[3] = { g->dimension, g->inner_width, g->chunk_size };
 	const int64_t strides[3] = { (int64_t)(item * g->chunk_size * g->inner_width),
 				     (int64_t)(item * g->chunk_size), (int64_t)item };
-	uint64_t done = 0, decoding = 0, copying = 0;
+	const int64_t snapshots[3] = { (int64_t)(item * g->inner_width), (int64_t)item,
+				       (int64_t)(item * g->inner_width * g->dimension) };
+	uint64_t done = 0, decoding = 0, copying = 0, turning = 0;
 
-	for (uint64_t i = 0; done < SAMPLE || i < inner; i++, done += n) {
+	for (uint64_t i = 0; done < SAMPLE || i < inner || i % 2; i++, done += n) {
 		const uint64_t t0 = now_ns();
-		uint64_t t1;
+		uint64_t t1, t2;
 
 		if (sde__codec_decode(&p->config.codec, p->encoded + i % inner * part(p),
 				      p->size[i % inner], p->raw, n, NULL))
 			die("pieces", "cannot decode");
 		t1 = now_ns();
-		sde__strided_copy(item, counts, p->out, strides, p->raw, strides);
-		copying += now_ns() - t1;
+		sde__strided_copy(item, counts, p->out, i % 2 ? strides : snapshots, p->raw, strides);
+		t2 = now_ns();
+		*(i % 2 ? &copying : &turning) += t2 - t1;
 		decoding += t1 - t0;
 	}
 	samples_add(&p->decode, (double)done / (double)decoding);
-	samples_add(&p->scatter, (double)done / (double)copying);
+	/* half of them each */
+	samples_add(&p->scatter, (double)done / 2 / (double)copying);
+	samples_add(&p->turn, (double)done / 2 / (double)turning);
 }
 
 void pieces_round(struct pieces *p)
@@ -165,15 +170,22 @@ static int write_chunk(const struct pieces *p, int dir, uint64_t n)
 	return fd;
 }
 
-static void read_chunk(const struct pieces *p, int fd)
+static void read_chunk(const struct pieces *p, int dir, uint64_t n)
 {
 	const uint64_t inner = sde__inner_count(geometry(p));
 	off_t offset = 0;
+	char name[24];
+	int fd;
 
+	snprintf(name, sizeof(name), "%llu", (unsigned long long)n);
+	fd = openat(dir, name, O_RDONLY);
+	if (fd < 0)
+		die("pieces", "cannot open a file");
 	for (uint64_t i = 0; i < inner; offset += (off_t)p->size[i], i++)
 		if (pread(fd, p->encoded + i * part(p), p->size[i], offset) !=
 		    (ssize_t)p->size[i])
 			die("pieces", "cannot read");
+	close(fd);
 }
 
 static int enter(const char *path)
@@ -188,26 +200,22 @@ static int enter(const char *path)
 /*
  * A store grows. A file that is written and removed again and again gets the same pages
  * and blocks back, which are in the caches of the machine and of its host: that is up to
- * twice as fast, and nothing a store could reach. So all files stay until the end.
+ * twice as fast, and nothing a store could reach. So all files stay until the end. And they
+ * are read when all are written, as those of a store: not out of the processor's cache.
  */
 void pieces_files_round(struct pieces *p, const char *directory)
 {
 	char *path = scratch_path(directory, "chunks");
 	const int dir = enter(path);
-	uint64_t done = 0, writing = 0, reading = 0;
+	uint64_t done = 0, files = 0, began = now_ns();
 
-	for (uint64_t n = 0; done < SAMPLE; n++, done += p->encoded_bytes) {
-		const uint64_t t0 = now_ns();
-		const int fd = write_chunk(p, dir, n);
-		const uint64_t t1 = now_ns();
-
-		read_chunk(p, fd);
-		reading += now_ns() - t1;
-		writing += t1 - t0;
-		close(fd);
-	}
-	samples_add(&p->write, (double)done / (double)writing);
-	samples_add(&p->read, (double)done / (double)reading);
+	for (; done < SAMPLE; done += p->encoded_bytes)
+		close(write_chunk(p, dir, files++));
+	samples_add(&p->write, (double)done / (double)(now_ns() - began));
+	began = now_ns();
+	for (uint64_t n = 0; n < files; n++)
+		read_chunk(p, dir, n);
+	samples_add(&p->read, (double)done / (double)(now_ns() - began));
 	close(dir);
 	scratch_remove(path);
 	free(path);
@@ -253,16 +261,17 @@ double pieces_limit(struct pieces *p, unsigned workers, bool disk)
 	return limit;
 }
 
-double pieces_read_limit(struct pieces *p, unsigned threads)
+double pieces_read_limit(struct pieces *p, unsigned threads, bool turned)
 {
 	return threads / (1 / (p->ratio * samples_median(&p->read)) +
-			  1 / samples_median(&p->decode) + 1 / samples_median(&p->scatter));
+			  1 / samples_median(&p->decode) +
+			  1 / samples_median(turned ? &p->turn : &p->scatter));
 }
 
 void pieces_end(struct pieces *p)
 {
 	struct samples *all[] = { &p->copy, &p->gather, &p->encode, &p->decode, &p->scatter,
-				  &p->write, &p->read, &p->synced };
+				  &p->turn, &p->write, &p->read, &p->synced };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		samples_clear(all[i]);

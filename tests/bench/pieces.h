@@ -22,9 +22,10 @@ struct pieces {
 	/* one sample a round */
 	struct samples copy;		/* memcpy of snapshots into the slots */
 	struct samples gather, encode, decode;
-	struct samples scatter;		/* of a decoded inner chunk into an array */
+	struct samples scatter;		/* of a decoded inner chunk into an array, ... */
+	struct samples turn;		/* ... or into snapshots, which is a transposition */
 	struct samples write;		/* of new files on tmpfs, GB/s of their bytes */
-	struct samples read;		/* of such files, by pread */
+	struct samples read;		/* of such files, opened and read by pread */
 	struct samples synced;		/* new files on the disk, each with fsync */
 	double ratio;
 	unsigned raw_share;		/* inner chunks that were kept raw, in percent */
@@ -46,8 +47,11 @@ void pieces_end(struct pieces *pieces);
  * memcpy. With `disk` at most what the disk takes, too.
  */
 double pieces_limit(struct pieces *pieces, unsigned workers, bool disk);
-/* The same for reading: t / (1 / (ratio read) + 1 / decode + 1 / scatter). */
-double pieces_read_limit(struct pieces *pieces, unsigned threads);
+/*
+ * The same for reading: t / (1 / (ratio read) + 1 / decode + 1 / scatter), with `turned`
+ * 1 / turn instead of the last.
+ */
+double pieces_read_limit(struct pieces *pieces, unsigned threads, bool turned);
 
 /* Cores that this process may use. */
 unsigned cores(void);

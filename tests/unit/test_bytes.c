@@ -163,6 +163,52 @@ static void snapshot_by_snapshot_takes_every_inner_chunk_once(void **state)
 }
 
 /*
+ * What was decoded to be read snapshot by snapshot lies wrongly for who reads all times of
+ * trajectories, and the reverse: it is decoded once more when that pays, not each time.
+ */
+static void reading_in_both_directions_decodes_once_for_each(void **state)
+{
+	/* a cache line of 64 bytes for each number read: as many as the inner chunk has */
+	enum { PATIENCE = D * WIDTH * T * 8 / 64, TIMES = PATIENCE / T };
+	static double out[D * N];
+	struct reading r;
+	struct twin twin;
+	uint64_t size;
+
+	(void)state;
+	write_store(&twin);
+	size = inner_size(0, 0);
+	begin(&r);
+	for (int pass = 0; pass < 2; pass++)
+		for (uint64_t j = 0; j < WIDTH; j++) {
+			const uint64_t start[3] = { 0, 0, j }, snapshot[3] = { D, WIDTH, 1 };
+			const uint64_t first[3] = { 1, j, 0 }, all_times[3] = { 1, 1, T };
+
+			assert_int_equal(sde_array_read(r.data, start, snapshot, NULL, out,
+							sizeof(out)), 0);
+			for (uint64_t d = 0; d < D; d++)
+				assert_memory_equal(out + d * WIDTH, twin.record[j]->data + d * N * 8,
+						    WIDTH * 8);
+			assert_int_equal(sde_array_read(r.data, first, all_times, NULL, out,
+							sizeof(out)), 0);
+			for (uint64_t m = 0; m < T; m++)
+				assert_memory_equal(&out[m], twin.record[m]->data + (N + j) * 8, 8);
+		}
+	/* either kind is misplaced for `TIMES` reads, then the other is, and so on */
+	assert_in_range(bytes_read, HEAD + INDEX + 2 * size,
+			HEAD + INDEX + (1 + 2 * 2 * WIDTH / TIMES) * size);
+	bytes_read = 0;
+	for (uint64_t j = 0; j < WIDTH; j++) {
+		const uint64_t first[3] = { 0, j, 0 }, all_times[3] = { 1, 1, T };
+
+		assert_int_equal(sde_array_read(r.data, first, all_times, NULL, out, sizeof(out)), 0);
+	}
+	assert_in_range(bytes_read, 0, size);
+	end(&r);
+	twin_free(&twin);
+}
+
+/*
  * Chunks that lie alike in the blocks of time and iteration: those are 8192 long, and
  * the last one is written again until it is full. Zeros compress alike everywhere.
  */
@@ -203,6 +249,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(one_trajectory_takes_its_own_inner_chunks_and_no_more),
 		SCRATCH_TEST(snapshot_by_snapshot_takes_every_inner_chunk_once),
+		SCRATCH_TEST(reading_in_both_directions_decodes_once_for_each),
 		SCRATCH_TEST(a_chunk_costs_the_same_bytes_wherever_it_is),
 	};
 
