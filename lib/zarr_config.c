@@ -234,9 +234,13 @@ void sde__zarr_config_set_run(struct sde__zarr_config *config, const unsigned ch
 	config->metadata.run[32] = '\0';
 }
 
+/* Measured: the threads' stacks as far as they are used, small tables, and what the process
+ * had not yet touched of the code of this library and those it stands on. */
+#define BESIDE ((uint64_t)768 << 10)
+
 uint64_t sde__zarr_config_memory(const struct sde__zarr_config *config)
 {
-	return (uint64_t)config->layout.segments * config->layout.segment_size +
+	return BESIDE + (uint64_t)config->layout.segments * config->layout.segment_size +
 	       SDE__RING_HEADER_SIZE + 2 * (uint64_t)config->layout.state_capacity +
 	       sde__publisher_memory(&config->layout, &config->codec, config->threads);
 }

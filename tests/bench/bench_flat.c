@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const struct load load = { "2 x 64", { 2, 64, SDE_FLOAT64 }, 1000, 0 };
+static const struct load load = { "2 x 64", { 2, 64, SDE_FLOAT64 }, 100, 0 };
 
 /* ------------------------------------------------------------------------
  * Bytes that go through the io table
@@ -200,7 +200,7 @@ int main(int argc, char *argv[])
 			free(path);
 		}
 	table_begin(&table, &s, "flat",
-		    "2 x 64, chunks of 1000, sync none, one worker; a process for each run");
+		    "2 x 64, chunks of 100, sync none, one worker; a process for each run");
 	for (int i = 0; i < 3; i++)
 		report(&table, lengths[i], &measured[i]);
 	pool_free(&pool);
