@@ -22,6 +22,21 @@ const struct load loads[] = {
 };
 const size_t load_count = sizeof(loads) / sizeof(loads[0]);
 
+bool load_is_asked(const struct load *load)
+{
+	const char *asked = getenv("BENCH_LOADS");
+	const size_t n = strlen(load->name);
+
+	while (asked && *asked) {
+		const size_t length = strcspn(asked, ",");
+
+		if (length == n && !strncmp(asked, load->name, n))
+			return true;
+		asked += length + (asked[length] == ',');
+	}
+	return !asked;
+}
+
 size_t load_snapshot_bytes(const struct load *load)
 {
 	return (size_t)(load->ensemble.dimension * load->ensemble.trajectories) *

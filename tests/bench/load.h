@@ -10,6 +10,7 @@
 
 #include <sdestore.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct load {
@@ -22,6 +23,9 @@ struct load {
 /* 1 x 100000, 3 x 10000, 2 x 64, 10 x 1000000, 1 x 100000 float32; `count` of them. */
 extern const struct load loads[];
 extern const size_t load_count;
+
+/* BENCH_LOADS has names with commas between them; unset: all are. */
+bool load_is_asked(const struct load *load);
 
 size_t load_snapshot_bytes(const struct load *load);
 /* Snapshots of one measurement, a quarter of it if quick; at least 4. */
