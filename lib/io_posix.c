@@ -8,6 +8,8 @@
 #endif
 #include "io.h"
 
+#include "stream_copy.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -360,7 +362,7 @@ static int random_bytes(void *ctx, void *out, size_t n)
 static void copy(void *ctx, void *to, const void *from, size_t n)
 {
 	(void)ctx;
-	memcpy(to, from, n);
+	sde__stream_copy(to, from, n);
 }
 
 static void commit(void *ctx, uint64_t *counter, uint64_t value)
