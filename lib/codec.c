@@ -274,7 +274,7 @@ static int none_encode(size_t item, const void *raw, size_t raw_size, void *out,
 {
 	(void)item;
 	(void)room;
-	if (raw_size > 0)
+	if (raw_size > 0 && out != raw)
 		memcpy(out, raw, raw_size);
 	*out_size = raw_size;
 	return 0;

@@ -47,7 +47,7 @@ size_t sde__codec_memory(const struct sde__codec *codec, size_t raw_size);
  */
 size_t sde__codec_most(const struct sde__codec *codec, size_t size);
 
-/* out has sde__codec_bound bytes. SDE_E_CODEC, -ENOMEM. */
+/* out has sde__codec_bound bytes; with codec none it may be raw. SDE_E_CODEC, -ENOMEM. */
 int sde__codec_encode(const struct sde__codec *codec, const void *raw,
 		      size_t raw_size, void *out, size_t *out_size);
 

@@ -85,6 +85,7 @@ struct sde__publisher {
 	int failed;			/* atomic; failure.code */
 	bool paused, stop;
 	unsigned active;		/* threads inside a step */
+	unsigned resting;		/* of those that do not encode, waiting for something to write */
 	struct sde__job job[SDE__JOBS_MAX];
 	unsigned jobs;
 	struct sde__series time, iteration;

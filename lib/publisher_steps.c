@@ -115,21 +115,39 @@ static bool is_writable(const struct sde__job *job)
 	return job->ready == all || (job->ready - shard->put >= job->enough && !shard->whole_only);
 }
 
+/*
+ * Is the inner chunk taken next to be put into the file at once? Where nobody waits for
+ * something to write that is better than to leave it in memory.
+ */
+static bool may_pass(const struct sde__publisher *p, const struct sde__job *job)
+{
+	return p->config.codec.id == SDE_CODEC_NONE && !p->resting && !job->writing && !job->lost && job->next == job->shard.put;
+}
+
 static bool step_encode(struct sde__publisher *p, void *raw)
 {
+	const struct sde__stamp stamp = stamp_of(p);
 	struct sde_error why = { 0 };
 	struct sde__job *job;
 	uint64_t inner;
+	bool pass;
 
 	job = first_job(p, has_to_encode);
 	if (!job)
 		job = job_begin(p);
 	if (!job)
 		return false;
+	pass = may_pass(p, job);
 	inner = job->next++;
+	job->writing |= pass;
 	pthread_mutex_unlock(&p->lock);
-	sde__shard_encode(&job->shard, inner, raw, &why);
+	if (pass)
+		sde__shard_pass(&job->shard, raw, &stamp, p->durable, &why);
+	else
+		sde__shard_encode(&job->shard, inner, raw, &why);
 	pthread_mutex_lock(&p->lock);
+	if (pass)
+		job->writing = false;
 	job->done++;
 	job->finished[inner] = true;
 	if (why.code) {
@@ -158,6 +176,9 @@ static bool step_write(struct sde__publisher *p)
 		return false;
 	job->writing = true;
 	upto = job->ready;
+	/* not all at once: there may be something to encode then */
+	if (upto - job->shard.put > 4 * job->enough && !job->shard.whole_only)
+		upto = job->shard.put + 4 * job->enough;
 	lost = job->lost;
 	pthread_mutex_unlock(&p->lock);
 	if (lost) {

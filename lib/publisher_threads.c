@@ -38,11 +38,17 @@ static void *work(void *arg)
 	struct sde__worker *worker = arg;
 	struct sde__publisher *p = worker->publisher;
 
+	const bool encodes = worker->roles & SDE__ROLE_ENCODE;
+
 	pthread_mutex_lock(&p->lock);
-	while (!p->stop)
-		if (!sde__publisher_step(p, worker->roles, worker->raw))
-			wait_until(p, worker->roles & SDE__ROLE_ENCODE ? &p->encodable : &p->writable,
-				   sde__publisher_wake_time(p, worker->roles));
+	while (!p->stop) {
+		if (sde__publisher_step(p, worker->roles, worker->raw))
+			continue;
+		p->resting += !encodes;
+		wait_until(p, encodes ? &p->encodable : &p->writable,
+			   sde__publisher_wake_time(p, worker->roles));
+		p->resting -= !encodes;
+	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
 }
@@ -127,6 +133,11 @@ static void *sync_in_time(void *arg)
 	return NULL;
 }
 
+static size_t raw_bytes(const struct sde__publisher *p)
+{
+	return sde__shard_raw_bytes(&p->config.ring->layout, &p->config.codec);
+}
+
 static int start_thread(struct sde__publisher *p, unsigned roles, struct sde_error *error)
 {
 	struct sde__worker *worker = &p->worker[p->workers];
@@ -136,7 +147,7 @@ static int start_thread(struct sde__publisher *p, unsigned roles, struct sde_err
 	worker->publisher = p;
 	worker->roles = roles;
 	if (roles & SDE__ROLE_ENCODE) {
-		worker->raw = malloc(sde__inner_bytes(&p->config.metadata->geometry));
+		worker->raw = malloc(raw_bytes(p));
 		if (!worker->raw)
 			return sde__fail(error, -ENOMEM, "out of memory");
 	}
@@ -162,7 +173,7 @@ static int start_threads(struct sde__publisher *p, struct sde_error *error)
 	int ret = 0;
 
 	if (p->config.synchronous) {
-		p->raw = malloc(sde__inner_bytes(&p->config.metadata->geometry));
+		p->raw = malloc(raw_bytes(p));
 		return p->raw ? 0 : sde__fail(error, -ENOMEM, "out of memory");
 	}
 	p->worker = calloc((size_t)p->config.threads + 2, sizeof(*p->worker));
@@ -296,10 +307,10 @@ int sde__publisher_reset(struct sde__publisher *p, struct sde_error *error)
 uint64_t sde__publisher_memory(const struct sde__slot_layout *layout,
 			       const struct sde__codec *codec, unsigned threads)
 {
-	const size_t raw = sde__inner_bytes(&layout->geometry);
+	const size_t raw = sde__shard_raw_bytes(layout, codec);
 
 	return sizeof(struct sde__publisher) + jobs_for(layout, codec) * sde__shard_memory(layout, codec) +
-	       (uint64_t)threads * ((uint64_t)raw + sde__codec_memory(codec, raw));
+	       (uint64_t)threads * ((uint64_t)raw + sde__codec_memory(codec, sde__inner_bytes(&layout->geometry)));
 }
 
 void sde__publisher_stop(struct sde__publisher *p)

@@ -99,7 +99,15 @@ static void gather(void *ctx)
 	sde__gather(g->geometry, g->slots, g->inner, g->raw);
 }
 
-int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw, struct sde_error *error)
+size_t sde__shard_raw_bytes(const struct sde__slot_layout *layout, const struct sde__codec *codec)
+{
+	const size_t n = sde__inner_bytes(&layout->geometry);
+
+	return codec->id == SDE_CODEC_NONE ? sde__shard_align(sde__codec_bound(codec, n)) : n;
+}
+
+int sde__shard_encode_to(struct sde__shard *shard, uint64_t inner, void *raw, unsigned char *out,
+			 struct sde_error *error)
 {
 	const struct sde__slot_layout *l = &shard->layout;
 	const struct sde__slots slots = {
@@ -117,10 +125,14 @@ int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw, struc
 	ret = from_slots(shard, gather, &gathering, error);
 	if (ret)
 		return ret;
-	ret = sde__codec_encode(&shard->codec, raw, n, shard->encoded + inner * shard->part,
-				&shard->size[inner]);
+	ret = sde__codec_encode(&shard->codec, raw, n, out, &shard->size[inner]);
 	return ret ? sde__fail_why(error, ret, "cannot compress inner chunk %" PRIu64 " of chunk %" PRIu64,
 				   inner, shard->index) : 0;
+}
+
+int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw, struct sde_error *error)
+{
+	return sde__shard_encode_to(shard, inner, raw, shard->encoded + inner * shard->part, error);
 }
 
 struct copying {

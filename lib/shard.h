@@ -57,6 +57,7 @@ struct sde__shard {
 	int fd;				/* its temporary; -1: there is none */
 	uint64_t put;			/* inner chunks in it */
 	uint64_t end;			/* bytes in it */
+	uint64_t hinted;		/* of which the system was told to write so many */
 	bool whole_only;		/* put takes all at once: it replaces a file */
 	uint64_t least;			/* size of that file */
 };
@@ -72,6 +73,12 @@ void sde__shard_free(struct sde__shard *shard);
 /* Start on chunk `index`, of which the first `count` slots are filled; nothing is put. */
 void sde__shard_begin(struct sde__shard *shard, uint64_t index, uint64_t count,
 		      const unsigned char *slots);
+
+/*
+ * What one thread needs to encode, for `raw`: an inner chunk, and what a codec that leaves
+ * it as it is adds to it.
+ */
+size_t sde__shard_raw_bytes(const struct sde__slot_layout *layout, const struct sde__codec *codec);
 
 /* -EIO if the slots are guarded, and cannot be read; write gives it, too */
 int sde__shard_encode(struct sde__shard *shard, uint64_t inner, void *raw,
@@ -91,6 +98,15 @@ struct sde__stamp {
  */
 int sde__shard_put(struct sde__shard *shard, uint64_t upto, const struct sde__stamp *stamp,
 		   bool durable, struct sde_error *error);
+
+/*
+ * Encode the inner chunk that is to be put next and put it, while it is in the processor's
+ * cache, and without a copy of it where the codec leaves it as it is. If the file cannot
+ * be made in parts (whole_only, format 2) it is only encoded. To end the file there is
+ * still a call of put. After a failure nothing is put.
+ */
+int sde__shard_pass(struct sde__shard *shard, void *raw, const struct sde__stamp *stamp,
+		    bool durable, struct sde_error *error);
 
 /*
  * All is put: give it its name (in place of a shorter one's), and sync directories if
@@ -138,6 +154,10 @@ static inline size_t sde__shard_index_bytes(uint64_t inner_count)
 {
 	return (size_t)inner_count * 16 + 4;
 }
+
+/* Encode an inner chunk to `out`, which may be `raw` if the codec leaves it as it is. */
+int sde__shard_encode_to(struct sde__shard *shard, uint64_t inner, void *raw, unsigned char *out,
+			 struct sde_error *error);
 
 /* Build the side table. */
 int sde__shard_side(struct sde__shard *shard, const struct sde__stamp *stamp,

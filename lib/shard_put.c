@@ -14,6 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* That many at once are told to the system to begin to write. */
+#define HINT_BYTES ((uint64_t)1 << 20)
+
 /* ------------------------------------------------------------------------
  * The file that is replaced
  */
@@ -141,19 +144,24 @@ static int begin_file(struct sde__shard *shard, uint64_t upto, struct sde_error 
 		return fail_v3(shard, "write", ret, error);
 	shard->fd = ret;
 	shard->end = sde__shard_align(shard->side.size) + gap;
+	shard->hinted = shard->end;
 	ret = sde__io_write_all(io, shard->fd, shard->side.bytes, shard->side.size, 0);
 	return ret ? fail_v3(shard, "write", ret, error) : 0;
 }
 
-/* One inner chunk behind what is there, and zeros up to where the next one begins. */
-static int put_inner(struct sde__shard *shard)
+static unsigned char *part_of(const struct sde__shard *shard, uint64_t inner)
 {
-	unsigned char *bytes = shard->encoded + shard->put * shard->part;
+	return shard->encoded + inner * shard->part;
+}
+
+/* One inner chunk behind what is there, and zeros up to where the next one begins. */
+static int put_inner(struct sde__shard *shard, unsigned char *bytes)
+{
 	const size_t size = shard->size[shard->put], room = sde__shard_align(size);
 	const struct sde__io *io = shard->home->io;
 	int ret;
 
-	/* the gap lies behind the part in memory, too */
+	/* there is room for the gap in memory, too */
 	memset(bytes + size, 0, room - size);
 	ret = sde__io_write_all(io, shard->fd, bytes, room, shard->end);
 	if (ret)
@@ -188,23 +196,45 @@ static int end_file(struct sde__shard *shard, bool durable)
 	return ret ? ret : closed;
 }
 
-static int put_v3(struct sde__shard *shard, uint64_t upto, bool durable, struct sde_error *error)
+/* If there are `least` bytes more: the system may begin to write them to the device. */
+static void hint(struct sde__shard *shard, uint64_t least)
 {
 	const struct sde__io *io = shard->home->io;
-	uint64_t from;
+
+	if (!io->begin_sync || shard->end - shard->hinted < least)
+		return;
+	io->begin_sync(io->ctx, shard->fd, shard->hinted, shard->end - shard->hinted);
+	shard->hinted = shard->end;
+}
+
+static int put_v3(struct sde__shard *shard, uint64_t upto, bool durable, struct sde_error *error)
+{
 	int ret = 0;
 
 	if (shard->fd < 0)
 		ret = begin_file(shard, upto, error);
 	if (ret || shard->fd < 0)
 		return ret;
-	from = shard->end;
 	while (shard->put < upto && !ret)
-		ret = put_inner(shard);
+		ret = put_inner(shard, part_of(shard, shard->put));
 	if (!ret && shard->put == shard->inner_count)
 		ret = end_file(shard, durable);
-	else if (!ret && durable && io->begin_sync)
-		io->begin_sync(io->ctx, shard->fd, from, shard->end - from);
+	else if (!ret && durable)
+		hint(shard, 1);
+	return ret ? fail_v3(shard, "write", ret, error) : 0;
+}
+
+static int pass_v3(struct sde__shard *shard, void *raw, bool durable, struct sde_error *error)
+{
+	unsigned char *bytes = shard->codec.id == SDE_CODEC_NONE ? raw : part_of(shard, shard->put);
+	int ret;
+
+	ret = sde__shard_encode_to(shard, shard->put, raw, bytes, error);
+	if (ret)
+		return ret;
+	ret = put_inner(shard, bytes);
+	if (!ret && durable)
+		hint(shard, HINT_BYTES);
 	return ret ? fail_v3(shard, "write", ret, error) : 0;
 }
 
@@ -280,6 +310,26 @@ int sde__shard_put(struct sde__shard *shard, uint64_t upto, const struct sde__st
 	if (!ret)
 		ret = shard->home->format == 2 ? put_v2(shard, upto, durable, error) :
 		      put_v3(shard, upto, durable, error);
+	if (ret)
+		sde__shard_drop(shard);
+	return ret;
+}
+
+int sde__shard_pass(struct sde__shard *shard, void *raw, const struct sde__stamp *stamp,
+		    bool durable, struct sde_error *error)
+{
+	const bool is_3 = shard->home->format != 2;
+	int ret = 0;
+
+	if (is_3 && shard->fd < 0 && !shard->whole_only) {
+		shard->end = 0;
+		ret = sde__shard_side(shard, stamp, error);
+		if (!ret)
+			ret = begin_file(shard, 0, error);
+	}
+	if (!ret)
+		ret = shard->fd >= 0 ? pass_v3(shard, raw, durable, error) :
+		      sde__shard_encode(shard, shard->put, raw, error);
 	if (ret)
 		sde__shard_drop(shard);
 	return ret;

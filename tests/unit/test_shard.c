@@ -375,6 +375,138 @@ static void a_chunk_is_put_in_parts_unless_it_replaces_another(void **state)
 		}
 }
 
+/* What is passed on inner chunk by inner chunk is the very file that a write makes. */
+static void pass(const struct sde__codec *codec, unsigned format, bool replaces)
+{
+	const struct sde__stamp stamp = { 5, run };
+	const struct sde__slot_layout l = layout();
+	const bool in_parts = format == 3 && !replaces;
+	unsigned char *slots = make_slots(&l), *raw = malloc(sde__shard_raw_bytes(&l, codec));
+	struct sde__shard shard;
+	uint64_t size;
+
+	home_here();
+	home.format = format;
+	home.side = home.shards;
+	assert_int_equal(sde__shard_init(&shard, &home, &l, codec, NULL), 0);
+	sde__shard_begin(&shard, K, 3, slots);
+	for (uint64_t i = 0; i < INNER; i++) {
+		if (shard.put < i)
+			assert_int_equal(sde__shard_encode(&shard, i, raw, NULL), 0);
+		else
+			assert_int_equal(sde__shard_pass(&shard, raw, &stamp, true, NULL), 0);
+		assert_int_equal(shard.put, in_parts ? i + 1 : 0);
+		assert_int_equal(scratch_exists("6.tmp"), in_parts);
+	}
+	assert_int_equal(sde__shard_put(&shard, INNER, &stamp, true, NULL), 0);
+	assert_int_equal(sde__shard_enter(&shard, true, &size, NULL), 0);
+	sde__shard_free(&shard);
+	free(raw);
+	free(slots);
+	assert_int_equal(fault.handles, 0);
+}
+
+static void a_chunk_that_is_passed_on_is_as_one_that_is_written(void **state)
+{
+	unsigned char *passed, *written;
+	size_t size, other_size;
+
+	(void)state;
+	fault_io_init(&fault);
+	for (size_t c = 0; c < CODECS; c++) {
+		for (int replaces = 0; replaces < 2; replaces++) {
+			if (replaces)
+				assert_int_equal(write_shard(&codecs[c], 2, false, NULL), 0);
+			pass(&codecs[c], 3, replaces);
+			passed = scratch_read("6", &size);
+			assert_int_equal(unlink("6"), 0);
+			if (replaces)
+				assert_int_equal(write_shard(&codecs[c], 2, false, NULL), 0);
+			assert_int_equal(write_shard(&codecs[c], 3, false, NULL), 0);
+			written = scratch_read("6", &other_size);
+			assert_int_equal(size, other_size);
+			assert_memory_equal(passed, written, size);
+			assert_int_equal(unlink("6"), 0);
+			free(passed);
+			free(written);
+		}
+		pass(&codecs[c], 2, false);
+		assert_files_of_format_2(&codecs[c], 3);
+		assert_int_equal(system("rm 6 0.*"), 0);
+	}
+}
+
+/* One call after the other fails: then there is no temporary, and the file is as before. */
+static void a_pass_that_fails_leaves_nothing(void **state)
+{
+	const struct sde__stamp stamp = { 5, run };
+	const struct sde__slot_layout l = layout();
+	unsigned char *slots = make_slots(&l), *raw = malloc(sde__shard_raw_bytes(&l, &codecs[4]));
+	struct sde_error error = { 0 };
+	struct sde__shard shard;
+	unsigned failures = 0;
+	int ret = -1;
+
+	(void)state;
+	for (unsigned n = 1; ret; n++) {
+		fault_io_init(&fault);
+		assert_int_equal(sde__shard_init(&shard, home_here(), &l, &codecs[4], NULL), 0);
+		sde__shard_begin(&shard, K, T, slots);
+		fault_io_arm(&fault, n, EIO, false);
+		ret = 0;
+		for (uint64_t i = 0; i < INNER && !ret; i++)
+			ret = sde__shard_pass(&shard, raw, &stamp, true, &error);
+		failures += ret != 0;
+		if (ret) {
+			assert_int_equal(ret, -EIO);
+			assert_non_null(strstr(error.text, "data/c/0/"));
+			assert_int_equal(shard.put, 0);
+		}
+		sde__error_clear(&error);
+		fault_io_arm(&fault, 0, 0, false);
+		sde__shard_free(&shard);
+		assert_int_equal(fault.handles, 0);
+		assert_false(scratch_exists("6.tmp"));
+		assert_false(scratch_exists("6"));
+	}
+	/* the look for an old file, the temporary, the side table, three inner chunks */
+	assert_in_range(failures, 6, 8);
+	free(raw);
+	free(slots);
+}
+
+/* Large ones are told to the system a megabyte at a time, if they are to be durable. */
+static void what_is_passed_on_is_begun_to_be_written(void **state)
+{
+	const struct sde__stamp stamp = { 5, run };
+	struct sde__slot_layout l = layout();
+	unsigned char *slots, *raw;
+	struct sde__shard shard;
+
+	(void)state;
+	l.geometry.chunk_size = 4096;
+	assert_int_equal(sde__slot_layout_derive(&l, NULL), 0);
+	slots = calloc(4096, l.slot_size);
+	raw = malloc(sde__shard_raw_bytes(&l, &codecs[4]));
+	assert_true(slots && raw);
+	for (int told = 0; told < 2; told++)
+		for (int durable = 0; durable < 2; durable++) {
+			memset(&begun, 0, sizeof(begun));
+			fault_io_init(&fault);
+			fault.io.begin_sync = told ? note_begun : NULL;
+			assert_int_equal(sde__shard_init(&shard, home_here(), &l, &codecs[4], NULL), 0);
+			sde__shard_begin(&shard, K, 4096, slots);
+			for (uint64_t i = 0; i < INNER; i++)
+				assert_int_equal(sde__shard_pass(&shard, raw, &stamp, durable, NULL), 0);
+			/* half a megabyte each: after the second */
+			assert_int_equal(begun.count, told && durable);
+			sde__shard_free(&shard);
+			assert_false(scratch_exists("6.tmp"));
+		}
+	free(slots);
+	free(raw);
+}
+
 /*
  * A reader that opens a shard twice, as zarr-python does: the index from the one that
  * save has replaced meanwhile, the inner chunks from the new. Without a codec all inner
@@ -855,6 +987,9 @@ int main(void)
 		SCRATCH_TEST(a_grown_chunk_replaces_the_shorter_one_under_its_reader),
 		SCRATCH_TEST(a_shard_is_sealed_file_first_then_directory),
 		SCRATCH_TEST(a_chunk_is_put_in_parts_unless_it_replaces_another),
+		SCRATCH_TEST(a_chunk_that_is_passed_on_is_as_one_that_is_written),
+		SCRATCH_TEST(a_pass_that_fails_leaves_nothing),
+		SCRATCH_TEST(what_is_passed_on_is_begun_to_be_written),
 		SCRATCH_TEST(an_index_read_before_save_never_finds_other_numbers),
 		SCRATCH_TEST(any_failing_call_of_write_leaves_the_shorter_chunk_or_the_new),
 		SCRATCH_TEST(any_failing_call_of_reading_is_returned),
