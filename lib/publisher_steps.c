@@ -225,19 +225,31 @@ static int append_series(struct sde__publisher *p, const struct sde__shard *shar
 	return ret;
 }
 
-/* Its name for one chunk. */
-static int enter(struct sde__publisher *p, struct sde__job *job, uint64_t *file_size,
-		 struct sde_error *error)
+/* For one chunk that has its name: its times, and word to the other ranks. */
+static int note_chunk(struct sde__publisher *p, struct sde__job *job, struct sde_error *error)
 {
 	const struct sde__publisher_group *group = p->config.group;
-	int ret;
+	int ret = 0;
 
-	ret = sde__shard_enter(&job->shard, p->durable, file_size, error);
-	if (!ret && (!group || group->leads))
+	if (!group || group->leads)
 		ret = append_series(p, &job->shard, error);
 	if (!ret && group)
 		ret = group->report(group->ctx, first_behind(p, &job->shard), error);
 	return ret;
+}
+
+/* Names for `count` chunks, as far as that succeeds, and one sync for all: how many. */
+static unsigned enter_all(struct sde__publisher *p, struct sde__job **made, unsigned count,
+			 uint64_t *size, struct sde_error *error)
+{
+	unsigned entered = 0;
+
+	while (entered < count && !sde__shard_enter(&made[entered]->shard, p->durable,
+						    &size[entered], error))
+		entered++;
+	if (entered && p->durable && sde__shard_sync_names(p->config.home, error))
+		return 0;
+	return entered;
 }
 
 /* The segments of the chunks from .. upto - 1, all entered, may be used again. */
@@ -309,14 +321,15 @@ static bool step_seal(struct sde__publisher *p)
 	const uint64_t from = p->sealed;
 	const unsigned count = take_made(p, made);
 	struct sde_error why = { 0 };
-	unsigned entered = 0;
+	unsigned named, entered = 0;
 
 	if (!count)
 		return false;
 	pthread_mutex_unlock(&p->lock);
 	if (sde__planted("sealed-before-file") && made[0]->shard.count == chunk_size(p))
 		sde__ring_seal(p->config.ring, (from + 1) * chunk_size(p), p->durable, NULL);
-	while (entered < count && !enter(p, made[entered], &size[entered], &why))
+	named = enter_all(p, made, count, size, &why);
+	while (entered < named && !note_chunk(p, made[entered], &why))
 		upto += made[entered++]->shard.count == chunk_size(p);
 	if (upto > from) {
 		struct sde_error other = { 0 };

@@ -109,13 +109,16 @@ int sde__shard_pass(struct sde__shard *shard, void *raw, const struct sde__stamp
 		    bool durable, struct sde_error *error);
 
 /*
- * All is put: give it its name (in place of a shorter one's), and sync directories if
- * `durable`: sealed when this returns 0. After a failure nothing is put.
+ * All is put: give it its name, in place of a shorter one's. After a failure nothing is
+ * put.
  */
 int sde__shard_enter(struct sde__shard *shard, bool durable, uint64_t *file_size,
 		     struct sde_error *error);
 
-/* Both: what was encoded becomes a chunk. */
+/* The names of all chunks that were entered become durable, too: sealed when this returns 0. */
+int sde__shard_sync_names(const struct sde__home *home, struct sde_error *error);
+
+/* All three: what was encoded becomes a chunk. */
 int sde__shard_write(struct sde__shard *shard, const struct sde__stamp *stamp, bool durable,
 		     uint64_t *file_size, struct sde_error *error);
 

@@ -238,19 +238,16 @@ static int pass_v3(struct sde__shard *shard, void *raw, bool durable, struct sde
 	return ret ? fail_v3(shard, "write", ret, error) : 0;
 }
 
-static int enter_v3(struct sde__shard *shard, bool durable, struct sde_error *error)
+static int enter_v3(struct sde__shard *shard, struct sde_error *error)
 {
 	const struct sde__home *home = shard->home;
-	const struct sde__io *io = home->io;
 	char name[SDE__SHARD_NAME_SIZE];
 	int ret;
 
 	sde__shard_name(name, shard->index);
-	ret = sde__io_name_temporary(io, home->shards, name);
+	ret = sde__io_name_temporary(home->io, home->shards, name);
 	if (ret)
 		sde__shard_drop(shard);
-	else if (durable && !sde__planted("chunk-no-directory-fsync"))
-		ret = io->sync(io->ctx, home->shards);
 	return ret ? fail_v3(shard, "write", ret, error) : 0;
 }
 
@@ -289,8 +286,6 @@ static int enter_v2(struct sde__shard *shard, bool durable, struct sde_error *er
 
 	sde__shard_name(name, shard->index);
 	ret = sde__io_replace(io, home->side, name, &side, 1, durable);
-	if (!ret && durable)
-		ret = io->sync(io->ctx, home->side);
 	return ret ? sde__fail_why(error, ret, "cannot write 'data/.side/%s'", name) : 0;
 }
 
@@ -341,16 +336,31 @@ int sde__shard_enter(struct sde__shard *shard, bool durable, uint64_t *file_size
 	int ret;
 
 	*file_size = shard->end;
-	ret = shard->home->format == 2 ? enter_v2(shard, durable, error) :
-	      enter_v3(shard, durable, error);
+	ret = shard->home->format == 2 ? enter_v2(shard, durable, error) : enter_v3(shard, error);
 	shard->put = 0;
 	return ret;
+}
+
+int sde__shard_sync_names(const struct sde__home *home, struct sde_error *error)
+{
+	const struct sde__io *io = home->io;
+	int ret;
+
+	if (sde__planted("chunk-no-directory-fsync"))
+		return 0;
+	ret = io->sync(io->ctx, home->format == 2 ? home->side : home->shards);
+	if (ret && home->format == 2)
+		return sde__fail_why(error, ret, "cannot sync the directory 'data/.side'");
+	return ret ? sde__fail_why(error, ret, "cannot sync the directory 'data/c/0/%" PRIu64 "'",
+				   home->column) : 0;
 }
 
 int sde__shard_write(struct sde__shard *shard, const struct sde__stamp *stamp, bool durable,
 		     uint64_t *file_size, struct sde_error *error)
 {
-	const int ret = sde__shard_put(shard, shard->inner_count, stamp, durable, error);
+	int ret = sde__shard_put(shard, shard->inner_count, stamp, durable, error);
 
-	return ret ? ret : sde__shard_enter(shard, durable, file_size, error);
+	if (!ret)
+		ret = sde__shard_enter(shard, durable, file_size, error);
+	return ret || !durable ? ret : sde__shard_sync_names(shard->home, error);
 }
