@@ -144,6 +144,7 @@ int sde__ring_prepare(struct sde__ring **out, const struct sde__io *io, int dir,
 {
 	char name[SEGMENT_NAME_SIZE];
 	struct sde__ring *ring;
+	bool in_memory;
 	int ret;
 
 	*out = NULL;
@@ -154,8 +155,10 @@ int sde__ring_prepare(struct sde__ring **out, const struct sde__io *io, int dir,
 	ring = ring_new(io, dir, header);
 	if (!ring)
 		return sde__fail(error, -ENOMEM, "out of memory");
+	in_memory = sde__ring_is_in_memory(io, dir);
 	for (unsigned s = 0; s < ring->layout.segments && !ret; s++) {
 		segment_name(name, s);
+		ring->segment[s].in_memory = in_memory;
 		ret = sde__ring_file_lay(&ring->segment[s], dir, name, ring->layout.segment_size,
 					 error);
 	}

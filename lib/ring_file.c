@@ -36,6 +36,14 @@ enum sde_ring_io sde__ring_io_choose(const struct sde__io *io, int dir, enum sde
 	       magic == RAMFS_MAGIC ? SDE_RING_IO_MAPPED : SDE_RING_IO_WRITTEN;
 }
 
+bool sde__ring_is_in_memory(const struct sde__io *io, int dir)
+{
+	uint64_t magic;
+
+	return io->file_system && !io->file_system(io->ctx, dir, &magic) &&
+	       (magic == TMPFS_MAGIC || magic == RAMFS_MAGIC);
+}
+
 void sde__ring_file_init(struct sde__ring_file *file, const struct sde__io *io,
 			 enum sde_ring_io how, bool guarded)
 {
@@ -206,7 +214,7 @@ int sde__ring_file_ready(struct sde__ring_file *file, struct sde_error *error)
 	struct sde__stat st;
 	int ret;
 
-	if (file->how == SDE_RING_IO_WRITTEN)
+	if (file->how == SDE_RING_IO_WRITTEN || file->in_memory)
 		return 0;
 	ret = io->populate(io->ctx, file->base, file->size);
 	/* pages that are not in the file look like a full disk */

@@ -38,11 +38,15 @@ struct sde__ring_file {
 	int fd;				/* -1 before lay */
 	enum sde_ring_io how;		/* MAPPED or WRITTEN */
 	bool guarded;			/* mapped memory is touched under guard.h */
+	bool in_memory;			/* a mapping that is never written back */
 	char name[SDE__RING_FILE_NAME_SIZE];
 };
 
 /* MAPPED or WRITTEN: what was asked for, or by default what suits the file system of `dir`. */
 enum sde_ring_io sde__ring_io_choose(const struct sde__io *io, int dir, enum sde_ring_io asked);
+
+/* Is that a file system without a device? Where the table cannot tell, it is none. */
+bool sde__ring_is_in_memory(const struct sde__io *io, int dir);
 
 /* Nothing laid yet: close is allowed. */
 void sde__ring_file_init(struct sde__ring_file *file, const struct sde__io *io,

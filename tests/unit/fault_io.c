@@ -349,7 +349,7 @@ void fault_io_init(struct fault_io *fault)
 		.copy = copy, .commit = commit,
 	};
 	fault->error = EIO;
-	fault->file_system = FAULT_IO_TMPFS;
+	fault->file_system = FAULT_IO_EXT;
 }
 
 void fault_io_arm(struct fault_io *fault, unsigned long fail_at, int error, bool for_good)

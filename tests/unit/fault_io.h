@@ -18,6 +18,7 @@
 #define FAULT_IO_HANDLES 1024
 #define FAULT_IO_MAPS 80
 #define FAULT_IO_TMPFS 0x01021994	/* f_type of statfs(2) */
+#define FAULT_IO_EXT 0xEF53
 
 struct fault_event {
 	char call[20];		/* the entry's name: "sync", "rename_at", ... */
@@ -34,7 +35,7 @@ struct fault_io {
 	const char *only;	/* count only calls of this entry; NULL: all */
 	size_t most;		/* bytes a pread or pwrite moves; 0: all */
 	bool no_exchange;	/* as a file system without RENAME_EXCHANGE */
-	uint64_t file_system;	/* f_type that is told; FAULT_IO_TMPFS */
+	uint64_t file_system;	/* f_type that is told; FAULT_IO_EXT */
 	const unsigned char *boot;	/* 16 bytes instead of the kernel's */
 	/* called before each call is made */
 	void (*before)(void *ctx, const char *call, const char *name);

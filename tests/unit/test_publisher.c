@@ -681,6 +681,15 @@ static int faulty_populate(void *ctx, void *address, size_t size)
 	return ret ? ret : sde__io_posix.populate(NULL, address, size);
 }
 
+/* Where segments that are used again have to be made writable. */
+static int told_file_system(void *ctx, int fd, uint64_t *magic)
+{
+	(void)ctx;
+	(void)fd;
+	*magic = FAULT_IO_EXT;
+	return 0;
+}
+
 static void faulty_init(void)
 {
 	memset(&faulty, 0, sizeof(faulty));
@@ -692,6 +701,7 @@ static void faulty_init(void)
 	faulty.io.open_at = faulty_open_at;
 	faulty.io.remove_at = faulty_remove_at;
 	faulty.io.populate = faulty_populate;
+	faulty.io.file_system = told_file_system;
 }
 
 static void arm(enum kind only, long fail_at, int error, bool for_good)

@@ -611,6 +611,21 @@ static void recycle_makes_the_chunks_own_segment_writable(void **state)
 	sde__ring_free(ring);
 }
 
+/* What is never written back stays writable: there is nothing to do. */
+static void recycle_leaves_a_ring_in_memory_alone(void **state)
+{
+	struct sde__ring *ring;
+
+	(void)state;
+	fault_io_init(&fault);
+	fault.file_system = FAULT_IO_TMPFS;
+	ring = enacted(0, 0, 0);
+	fault_io_arm(&fault, 1, ENOSPC, false);
+	assert_int_equal(sde__ring_recycle(ring, 7, NULL), 0);
+	assert_false(fault.fired);
+	sde__ring_free(ring);
+}
+
 static void a_slot_is_intact_until_it_is_claimed_again(void **state)
 {
 	struct sde__ring_reader *reader;
@@ -1082,7 +1097,8 @@ static void a_default_ring_suits_its_file_system(void **state)
 		enum sde_ring_io how;
 	} row[] = {
 		{ 0xEF53, SDE_RING_IO_MAPPED }, { 0x58465342, SDE_RING_IO_MAPPED },
-		{ 0x01021994, SDE_RING_IO_MAPPED },
+		/* tmpfs, ramfs */
+		{ 0x01021994, SDE_RING_IO_MAPPED }, { 0x858458F6, SDE_RING_IO_MAPPED },
 		/* btrfs, NFS, CIFS, SMB 2, FUSE, Lustre, GPFS, 9p, Ceph, BeeGFS, ZFS, overlayfs */
 		{ 0x9123683E, SDE_RING_IO_WRITTEN }, { 0x6969, SDE_RING_IO_WRITTEN },
 		{ 0xFF534D42, SDE_RING_IO_WRITTEN }, { 0xFE534D42, SDE_RING_IO_WRITTEN },
@@ -1098,6 +1114,7 @@ static void a_default_ring_suits_its_file_system(void **state)
 		fault_io_init(&fault);
 		fault.file_system = row[i].magic;
 		assert_int_equal(sde__ring_io_choose(&fault.io, 0, SDE_RING_IO_DEFAULT), row[i].how);
+		assert_int_equal(sde__ring_is_in_memory(&fault.io, 0), i == 2 || i == 3);
 		assert_int_equal(sde__ring_io_choose(&fault.io, 0, SDE_RING_IO_MAPPED),
 				 SDE_RING_IO_MAPPED);
 		assert_int_equal(sde__ring_io_choose(&fault.io, 0, SDE_RING_IO_WRITTEN),
@@ -1107,7 +1124,10 @@ static void a_default_ring_suits_its_file_system(void **state)
 	fault_io_arm(&fault, 1, ENOSYS, false);
 	assert_int_equal(sde__ring_io_choose(&fault.io, 0, SDE_RING_IO_DEFAULT),
 			 SDE_RING_IO_WRITTEN);
+	fault_io_arm(&fault, 1, ENOSYS, false);
+	assert_false(sde__ring_is_in_memory(&fault.io, 0));
 	without.file_system = NULL;
+	assert_false(sde__ring_is_in_memory(&without, 0));
 	assert_int_equal(sde__ring_io_choose(&without, 0, SDE_RING_IO_DEFAULT), SDE_RING_IO_MAPPED);
 }
 
@@ -1264,6 +1284,7 @@ int main(void)
 		SCRATCH_TEST(a_synced_commit_counts_only_once_it_is_on_the_device),
 		SCRATCH_TEST(a_synced_commit_leaves_sealed_slots_alone),
 		SCRATCH_TEST(recycle_makes_the_chunks_own_segment_writable),
+		SCRATCH_TEST(recycle_leaves_a_ring_in_memory_alone),
 		SCRATCH_TEST(a_slot_is_intact_until_it_is_claimed_again),
 		SCRATCH_TEST(slots_below_the_base_were_never_there),
 		SCRATCH_TEST(another_epoch_is_stale),
