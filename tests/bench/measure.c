@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -223,9 +224,61 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 	return remove(path);
 }
 
-void scratch_remove(const char *path)
+static void remove_tree(const char *path)
 {
 	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static int empty_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st, (void)ftw;
+	return type == FTW_F ? truncate(path, 0) : 0;
+}
+
+/* What was set aside, by all of this process. */
+static struct aside {
+	struct aside *next;
+	char path[];
+} *asides;
+
+static void remove_asides(void)
+{
+	for (struct aside *aside = asides, *next; aside; aside = next) {
+		next = aside->next;
+		remove_tree(aside->path);
+		free(aside);
+	}
+	asides = NULL;
+}
+
+static void set_aside(const char *path)
+{
+	static unsigned number;
+	const size_t room = strlen(path) + 16;
+	struct aside *aside = malloc(sizeof(*aside) + room);
+
+	if (!aside)
+		die("scratch", "out of memory");
+	if (!number++)
+		atexit(remove_asides);
+	snprintf(aside->path, room, "%s.%u", path, number);
+	aside->next = asides;
+	asides = aside;
+	nftw(path, empty_one, 16, FTW_PHYS);
+	if (rename(path, aside->path))
+		remove_tree(path);
+}
+
+#define TMPFS_MAGIC 0x01021994
+
+void scratch_remove(const char *path)
+{
+	struct statfs st;
+
+	if (!statfs(path, &st) && st.f_type != TMPFS_MAGIC)
+		set_aside(path);
+	else
+		remove_tree(path);
 }
 
 uint64_t peak_memory(void)

@@ -82,7 +82,12 @@ void table_row(struct table *table, const struct cell *cells, size_t count);
 
 /* A path "<directory>/sdestore-bench.<pid>.<name>", malloc'd. */
 char *scratch_path(const char *directory, const char *name);
-/* rm -rf of a scratch path. */
+/*
+ * rm -rf of a scratch path. On a disk the files are emptied, and removed only when the
+ * process ends: for minutes ext4 does not use an inode again that was in a file which is
+ * gone, and searches all of those first, so that thousands of removed files make each new
+ * one several times as slow.
+ */
 void scratch_remove(const char *path);
 
 /* Peak resident memory of this process so far, bytes (VmHWM). */
