@@ -619,11 +619,25 @@ static void every_size_format_and_policy(void **state)
 	play(&sizes[2], 256, 2, SDE_SYNC_NONE, SDE_LAYOUT_TRAJECTORY_DIMENSION, true);
 }
 
+/* From 64 KiB on a snapshot is copied past the caches, 16 bytes an instruction. */
+static void a_large_one_that_is_streamed(void **state)
+{
+	static const struct sde_ensemble large = { 1, 8200, SDE_FLOAT64 };
+
+	(void)state;
+	if (!is_long()) {
+		print_message("only with SDE_TEST_LONG=1\n");
+		skip();
+	}
+	play(&large, 0, 3, SDE_SYNC_PUBLISH, SDE_LAYOUT_DEFAULT, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SCRATCH_TEST(a_store_is_whole_after_every_instruction),
 		SCRATCH_TEST(every_size_format_and_policy),
+		SCRATCH_TEST(a_large_one_that_is_streamed),
 	};
 
 	dead_io = sde__io_posix;
