@@ -144,6 +144,14 @@ int sde__ring_reader_counters(const struct sde__ring_reader *reader,
 	return 0;
 }
 
+static int stat_header(const struct sde__ring_reader *reader, struct sde__stat *st,
+		       struct sde_error *error)
+{
+	const int ret = reader->io->stat(reader->io->ctx, reader->header_fd, st);
+
+	return ret ? sde__fail_why(error, ret, "cannot stat 'data/.ring/header'") : 0;
+}
+
 static const unsigned char unknown[16];
 
 int sde__ring_reader_is_lockers(const struct sde__ring_reader *reader, bool *is_lockers,
@@ -154,9 +162,9 @@ int sde__ring_reader_is_lockers(const struct sde__ring_reader *reader, bool *is_
 	struct sde__stat st;
 	int ret;
 
-	ret = reader->io->stat(reader->io->ctx, reader->header_fd, &st);
+	ret = stat_header(reader, &st, error);
 	if (ret)
-		return sde__fail_why(error, ret, "cannot stat 'data/.ring/header'");
+		return ret;
 	/* where boots cannot be told apart, the lock must do */
 	*is_lockers = st.inode == h->inode &&
 		      (reader->io->boot_id(reader->io->ctx, boot) ||
@@ -174,9 +182,9 @@ int sde__ring_reader_trust(const struct sde__ring_reader *reader, enum sde__ring
 	struct sde__stat st;
 	int ret;
 
-	ret = reader->io->stat(reader->io->ctx, reader->header_fd, &st);
+	ret = stat_header(reader, &st, error);
 	if (ret)
-		return sde__fail_why(error, ret, "cannot stat 'data/.ring/header'");
+		return ret;
 	ret = sde__io_boot_id(reader->io, boot);
 	if (ret)
 		return sde__fail_why(error, ret, "cannot read '" SDE__BOOT_ID_FILE "'");

@@ -199,18 +199,9 @@ snapshots_only_in_the_ring_are_exported()
 
 a_running_store_is_exported_with_a_note()
 {
-	mkfifo input
-	store_writer s.zarr 4 10 wait <input >said &
-	writer=$!
-	exec 9>input
-	until grep -q stored said; do
-		kill -0 "$writer"
-		sleep 0.05
-	done
+	start_writer s.zarr 4 10
 	status 0 sde-export s.zarr o.npz 2>err
-	exec 9>&-
-	wait "$writer"
-	writer=
+	end_writer
 	same o.npz 10
 	[ "$(cat err)" = \
 		"sde-export: note: 's.zarr' is running: these are its first 10 snapshots" ]

@@ -303,21 +303,12 @@ repair_finishes_a_crashed_store_and_then_has_nothing_to_do()
 
 repair_of_a_running_store_gives_status_5_and_changes_nothing()
 {
-	mkfifo input
-	store_writer s.zarr 4 10 wait <input >said &
-	writer=$!
-	exec 9>input
-	until grep -q stored said; do
-		kill -0 "$writer"
-		sleep 0.05
-	done
+	start_writer s.zarr 4 10
 	status 5 sde-inspect --repair s.zarr 2>err
 	grep "^sde-inspect: .*'s.zarr' is being written by process $writer\$" err
 	status 5 sde-inspect --repair --dry-run --json s.zarr >j
 	json j 'j["error"]["code"] == "SDE_E_LOCKED"'
-	exec 9>&-
-	wait "$writer"
-	writer=
+	end_writer
 	status 0 sde-inspect --verify s.zarr
 }
 
@@ -365,19 +356,10 @@ looking_changes_nothing()
 
 a_running_store_gives_status_0()
 {
-	mkfifo input
-	store_writer s.zarr 4 10 wait <input >said &
-	writer=$!
-	exec 9>input
-	until grep -q stored said; do
-		kill -0 "$writer"
-		sleep 0.05
-	done
+	start_writer s.zarr 4 10
 	status 0 sde-inspect --json s.zarr >j
 	status 0 sde-inspect s.zarr >page
-	exec 9>&-
-	wait "$writer"
-	writer=
+	end_writer
 	json j 'j["state"] == "running"' 'j["snapshots"]["committed"] == 10'
 	grep '^s.zarr: zarr format 3, running$' page
 	status 0 sde-inspect --json s.zarr >j

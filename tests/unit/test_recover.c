@@ -65,18 +65,6 @@ struct life {
 
 #define NEVER UINT64_MAX
 
-static void store_one(struct twin *twin, struct sde_storage *storage)
-{
-	twin->state_size = (size_t)(twin->count % 3) * 5;
-	memset(twin->state, (int)twin->count, twin->state_size);
-	if (storage)
-		sde_storage_set_state(storage, twin->state, twin->state_size);
-	twin_next(twin);
-	if (storage && sde_storage_store(storage, twin->time, twin->snapshot, twin->iteration))
-		_exit(2);
-	twin_keep(twin);
-}
-
 /* Live it in the twin, and in the storage unless that is NULL. */
 static void live(struct twin *twin, struct sde_storage *storage, const struct life *life)
 {
@@ -90,7 +78,7 @@ static void live(struct twin *twin, struct sde_storage *storage, const struct li
 				_exit(5);
 			twin_truncate(twin, life->truncate_to);
 		}
-		store_one(twin, storage);
+		twin_store_in_child(twin, storage);
 	}
 }
 

@@ -45,18 +45,6 @@ static struct sde_zarr_options options_of(unsigned format)
 	return options;
 }
 
-static void store_one(struct twin *twin, struct sde_storage *storage)
-{
-	twin->state_size = (size_t)(twin->count % 3) * 5;
-	memset(twin->state, (int)twin->count, twin->state_size);
-	if (storage)
-		sde_storage_set_state(storage, twin->state, twin->state_size);
-	twin_next(twin);
-	if (storage && sde_storage_store(storage, twin->time, twin->snapshot, twin->iteration))
-		_exit(2);
-	twin_keep(twin);
-}
-
 /* A store of `last` snapshots, saved at `saved`, its writer dead, or closed. */
 static void live(struct twin *twin, unsigned format, uint64_t saved, uint64_t last, bool closes)
 {
@@ -75,7 +63,7 @@ static void live(struct twin *twin, unsigned format, uint64_t saved, uint64_t la
 	for (uint64_t i = 0; i < last; i++) {
 		if (!pid && i == saved && sde_storage_save(storage))
 			_exit(3);
-		store_one(twin, pid ? NULL : storage);
+		twin_store_in_child(twin, pid ? NULL : storage);
 	}
 	if (!pid)
 		_exit(closes ? sde_storage_close(storage) != 0 : 0);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -221,6 +222,18 @@ void twin_store(struct twin *twin, struct sde_storage *storage, uint64_t count)
 						 twin->iteration), twin_sentence(storage));
 		twin_keep(twin);
 	}
+}
+
+void twin_store_in_child(struct twin *twin, struct sde_storage *storage)
+{
+	twin->state_size = (size_t)(twin->count % 3) * 5;
+	memset(twin->state, (int)twin->count, twin->state_size);
+	if (storage)
+		sde_storage_set_state(storage, twin->state, twin->state_size);
+	twin_next(twin);
+	if (storage && sde_storage_store(storage, twin->time, twin->snapshot, twin->iteration))
+		_exit(2);
+	twin_keep(twin);
 }
 
 /* ------------------------------------------------------------------------

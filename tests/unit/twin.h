@@ -98,6 +98,10 @@ void twin_check_path(struct twin *twin, const char *path);
 /* Store `count` made-up snapshots; each must succeed. */
 void twin_store(struct twin *twin, struct sde_storage *storage, uint64_t count);
 
+/* The next one with a state of its own, for a child process, which exits if that fails;
+ * storage NULL: only in the twin. */
+void twin_store_in_child(struct twin *twin, struct sde_storage *storage);
+
 /* assert ret == 0 with the sentence in the failure message */
 #define twin_assert_ok(ret, text) twin_assert_code((ret), 0, (text), __FILE__, __LINE__)
 #define twin_assert_is(ret, code, text) twin_assert_code((ret), (code), (text), __FILE__, __LINE__)
