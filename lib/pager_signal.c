@@ -193,18 +193,11 @@ static void signal_close(void *self)
 
 static int signal_begin(struct signal_way *way, struct sde_error *error)
 {
-	int ret;
-
 	way->word = calloc(way->range.size / way->range.unit, sizeof(*way->word));
 	if (!way->word)
 		return sde__fail(error, -ENOMEM, "out of memory");
-	if (pipe2(way->pipe, O_CLOEXEC)) {
-		ret = -errno;
-		way->pipe[0] = way->pipe[1] = -1;
-		return sde__fail_why(error, ret, "no pipe");
-	}
 	/* the pager's end; a touch may well wait for room */
-	if (fcntl(way->pipe[0], F_SETFL, O_NONBLOCK))
+	if (pipe2(way->pipe, O_CLOEXEC) || fcntl(way->pipe[0], F_SETFL, O_NONBLOCK))
 		return sde__fail_why(error, -errno, "no pipe");
 	way->range.base = sde__pager_reserve(way->range.size, PROT_NONE, error);
 	return way->range.base ? enter(way, error) : -ENOMEM;

@@ -121,7 +121,9 @@ static bool is_writable(const struct sde__job *job)
  */
 static bool may_pass(const struct sde__publisher *p, const struct sde__job *job)
 {
-	return p->config.codec.id == SDE_CODEC_NONE && !p->resting && !job->writing && !job->lost && job->next == job->shard.put;
+	/* of one that is lost nothing is put any more */
+	return p->config.codec.id == SDE_CODEC_NONE && !p->resting && !job->writing &&
+	       job->next == job->shard.put;
 }
 
 static bool step_encode(struct sde__publisher *p, void *raw)

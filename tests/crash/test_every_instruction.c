@@ -307,10 +307,10 @@ static int copy_one(const char *path, const struct stat *st, int type, struct FT
 	out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	while ((n = read(in, buffer, sizeof(buffer))) > 0)
 		if (write(out, buffer, (size_t)n) != n)
-			n = -1;
+			break;
 	close(in);
 	close(out);
-	return (int)n;
+	return n ? -1 : 0;
 }
 
 static int look_again(struct sde_storage *storage, struct sde_error *error)

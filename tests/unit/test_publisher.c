@@ -319,6 +319,7 @@ static void pause_waits_for_the_step_under_way(void **state)
 	assert_int_equal(counts_of(&b).held, 0);
 	assert_true(scratch_exists(PATH "/data/c/0/0/0.tmp"));
 	fault_fs.before = NULL;
+	fault_fs.before_ctx = NULL;
 	/* what was in the making is not kept */
 	assert_int_equal(sde__publisher_reset(b.publisher, NULL), 0);
 	assert_false(scratch_exists(PATH "/data/c/0/0/0.tmp"));

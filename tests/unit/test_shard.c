@@ -475,6 +475,37 @@ static void a_pass_that_fails_leaves_nothing(void **state)
 	free(slots);
 }
 
+/* So does one that cannot be encoded, or whose slots make no side table. */
+static void nor_does_one_that_cannot_be_made(void **state)
+{
+	const struct sde__stamp stamp = { 5, run };
+	const struct sde__slot_layout l = layout();
+	const struct sde__slot_head impossible = { 0, 0, 11, false };
+	unsigned char *slots = make_slots(&l), *raw = malloc(sde__shard_raw_bytes(&l, &codecs[4]));
+	struct sde_error error = { 0 };
+	struct sde__shard shard;
+
+	(void)state;
+	fault_io_init(&fault);
+	assert_int_equal(sde__shard_init(&shard, home_here(), &l, &codecs[4], NULL), 0);
+	sde__shard_begin(&shard, K, T, slots);
+	assert_int_equal(sde__shard_pass(&shard, raw, &stamp, true, NULL), 0);
+	shard.codec.id = 99;
+	assert_int_equal(sde__shard_pass(&shard, raw, &stamp, true, &error), SDE_E_CODEC);
+	assert_string_equal(error.text, "cannot compress inner chunk 1 of chunk 6: the compressor failed");
+	assert_int_equal(shard.put, 0);
+	assert_false(scratch_exists("6.tmp"));
+	shard.codec.id = SDE_CODEC_NONE;
+	sde__slot_head_write(slots, &impossible);
+	sde__error_clear(&error);
+	assert_int_equal(sde__shard_pass(&shard, raw, &stamp, true, &error), SDE_E_CORRUPT);
+	assert_non_null(strstr(error.text, "impossible state size"));
+	assert_int_equal(fault.handles, 0);
+	sde__shard_free(&shard);
+	free(raw);
+	free(slots);
+}
+
 /* Large ones are told to the system a megabyte at a time, if they are to be durable. */
 static void what_is_passed_on_is_begun_to_be_written(void **state)
 {
@@ -989,6 +1020,7 @@ int main(void)
 		SCRATCH_TEST(a_chunk_is_put_in_parts_unless_it_replaces_another),
 		SCRATCH_TEST(a_chunk_that_is_passed_on_is_as_one_that_is_written),
 		SCRATCH_TEST(a_pass_that_fails_leaves_nothing),
+		SCRATCH_TEST(nor_does_one_that_cannot_be_made),
 		SCRATCH_TEST(what_is_passed_on_is_begun_to_be_written),
 		SCRATCH_TEST(an_index_read_before_save_never_finds_other_numbers),
 		SCRATCH_TEST(any_failing_call_of_write_leaves_the_shorter_chunk_or_the_new),
