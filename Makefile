@@ -400,7 +400,10 @@ mcdc: ## MC/DC of what the tests reach (clang-19, llvm-cov-19)
 			-Wno-unused-command-line-argument $(coverage_exit)' test-programs
 	@COVERAGE_RAW=$(mcdc_raw) TEST_TIMEOUT=$${TEST_TIMEOUT:-1800} \
 		$(srcdir)/tests/run --variant plain $(BUILD)/mcdc $(COVERAGE_TESTS); tests=$$?; \
-	find $(mcdc_raw) -name '*.profraw' >$(mcdc_raw)/list && \
+	find $(mcdc_raw) -name '*.profraw' -size +0 | xargs -P $$(nproc) -I FILE sh -c \
+		'if llvm-profdata-19 show FILE; then echo FILE; else echo FILE is damaged >&3; fi' \
+		3>$(mcdc_raw)/damaged 2>/dev/null | grep 'profraw$$' >$(mcdc_raw)/list; \
+	echo "$$(wc -l <$(mcdc_raw)/damaged) of $$(ls $(mcdc_raw) | wc -l) profiles are damaged and left out"; \
 	llvm-profdata-19 merge -o $(BUILD)/mcdc/all.profdata --input-files=$(mcdc_raw)/list && \
 	llvm-cov-19 report --show-mcdc-summary --show-region-summary=0 \
 		--instr-profile=$(BUILD)/mcdc/all.profdata \
