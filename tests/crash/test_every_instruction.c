@@ -51,7 +51,7 @@
 #define PATH "run.zarr"
 #define COPY "copy.zarr"
 #define SNAPSHOTS_MAX 64
-#define VALUES_MAX 1024
+#define VALUES_MAX 8208
 #define T 4
 #define SEGMENTS 2
 
