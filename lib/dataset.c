@@ -22,13 +22,15 @@
 struct dataset {
 	struct sde__reader *reader;
 	enum sde__dataset which;
-	pthread_mutex_t lock;		/* guards cursor */
 	struct sde__cursor cursor;
 	struct sde__holes holes;
 	void *copy;			/* sde_array_map's, malloc'd ... */
 	void *file;			/* ... or a mapped chunk file ... */
 	size_t file_size;
 	struct sde__pages *pages;	/* ... or filled lazily */
+	/* guards cursor. At the end: what lies before is another handle's, which another
+	 * thread may be reading all the time */
+	pthread_mutex_t lock;
 };
 
 static int read_with(struct sde__cursor *cursor, enum sde__dataset which,
