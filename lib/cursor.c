@@ -153,9 +153,9 @@ int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 }
 
 /*
- * Room to keep each inner chunk: 24 bytes, where a file was
- * seen that has 16 for each. In format 2 there is no such file: if they are more than
- * may be allocated on a word, each of them must be there.
+ * Room to keep each inner chunk: 24 bytes, where a file was seen that has 16 for each. In
+ * format 2 there is no such file: if they are more than may be allocated on a word, each
+ * of them must be there.
  */
 #define INNER_ON_A_WORD 65536
 
@@ -186,6 +186,14 @@ static int need_index(struct sde__cursor *cursor, struct sde_error *error)
 	return ret;
 }
 
+/* Memory for an inner chunk, unless there is already. */
+static int need_raw(const struct sde__cursor *cursor, void **raw, struct sde_error *error)
+{
+	if (!*raw)
+		*raw = malloc(sde__inner_bytes(&cursor->file.geometry));
+	return *raw ? 0 : sde__fail(error, -ENOMEM, "out of memory");
+}
+
 /* Inner chunk `inner` of the open file, whose index is read, as it is stored. */
 static int decode_stored(struct sde__cursor *cursor, uint64_t inner, void **raw,
 			struct sde_error *error)
@@ -194,33 +202,25 @@ static int decode_stored(struct sde__cursor *cursor, uint64_t inner, void **raw,
 
 	/* the bytes first: they tell whether there can be as many as will be allocated */
 	ret = sde__shard_reader_fetch(&cursor->file, inner, error);
-	if (ret)
-		return ret;
-	if (!*raw)
-		*raw = malloc(sde__inner_bytes(&cursor->file.geometry));
-	if (!*raw)
-		return sde__fail(error, -ENOMEM, "out of memory");
-	return sde__shard_reader_decode(&cursor->file, inner, *raw, error);
+	if (!ret)
+		ret = need_raw(cursor, raw, error);
+	return ret ? ret : sde__shard_reader_decode(&cursor->file, inner, *raw, error);
 }
 
 /* The same in one of the orders. */
 static int decode_inner(struct sde__cursor *cursor, uint64_t inner, enum sde__inner_order order,
 			void **raw, struct sde_error *error)
 {
-	const struct sde__geometry *g = &cursor->file.geometry;
 	int ret;
 
 	if (order == SDE__INNER_STORED)
 		return decode_stored(cursor, inner, raw, error);
 	ret = decode_stored(cursor, inner, &cursor->scratch, error);
-	if (ret)
-		return ret;
-	if (!*raw)
-		*raw = malloc(sde__inner_bytes(g));
-	if (!*raw)
-		return sde__fail(error, -ENOMEM, "out of memory");
-	sde__inner_turn(g, cursor->scratch, *raw);
-	return 0;
+	if (!ret)
+		ret = need_raw(cursor, raw, error);
+	if (!ret)
+		sde__inner_turn(&cursor->file.geometry, cursor->scratch, *raw);
+	return ret;
 }
 
 /* What looking into the open file gave. One of format 2 may be of a later epoch than

@@ -14,10 +14,11 @@
 
 #define SDE__NO_CHUNK UINT64_MAX
 
-/* Open chunk `chunk`'s file, which must hold its first `count` snapshots; is it that? */
+/* Open chunk `chunk`'s file, which must hold its first `count` snapshots. */
 int sde__cursor_open(struct sde__cursor *cursor, uint64_t chunk, uint64_t count,
 		     struct sde_error *error);
 
+/* Is it open, and does it? */
 bool sde__cursor_is_open(const struct sde__cursor *cursor, uint64_t chunk, uint64_t count);
 
 /* Of the open file: read the side table. */

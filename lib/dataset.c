@@ -244,8 +244,7 @@ static int map_data(struct dataset *dataset, struct sde_array *array,
 
 	strides[2] = (int64_t)item;
 	if (is_one_raw_chunk(reader) && options->paging == SDE_PAGING_DEFAULT) {
-		strides[1] = (int64_t)(item * g->chunk_size);
-		strides[0] = strides[1] * (int64_t)g->inner_width;
+		sde__inner_strides(g, SDE__INNER_STORED, strides);
 		pthread_mutex_lock(&dataset->lock);
 		ret = map_file(dataset, item, base, error);
 		pthread_mutex_unlock(&dataset->lock);

@@ -2,21 +2,13 @@
 /* Between slots and inner chunks: see gather.h. */
 #include "gather.h"
 
+#include "inner.h"
+
 #include <string.h>
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "chunks are little-endian and gather does not swap bytes"
 #endif
-
-/* The byte strides of an inner chunk, [d][n][t]. */
-static void chunk_strides(const struct sde__geometry *g, int64_t strides[3])
-{
-	int64_t item = (int64_t)sde__dtype_size(g->dtype);
-
-	strides[2] = item;
-	strides[1] = item * (int64_t)g->chunk_size;
-	strides[0] = strides[1] * (int64_t)g->inner_width;
-}
 
 /*
  * How many trajectories of inner chunk `inner` exist; the rest of n is padding. All
@@ -74,7 +66,7 @@ void sde__gather(const struct sde__geometry *geometry, const struct sde__slots *
 			    inner * geometry->inner_width * slots->trajectory_stride;
 	int64_t to[3];
 
-	chunk_strides(geometry, to);
+	sde__inner_strides(geometry, SDE__INNER_STORED, to);
 	fill_padding(geometry, width, slots->count, out);
 	if (slots->count == 0 || width == 0)
 		return;
@@ -96,7 +88,7 @@ void sde__scatter(const struct sde__geometry *geometry, const void *chunk, uint6
 
 	if (count == 0 || counts[1] == 0)
 		return;
-	chunk_strides(geometry, from);
+	sde__inner_strides(geometry, SDE__INNER_STORED, from);
 	sde__strided_copy(sde__dtype_size(geometry->dtype), counts,
 			  (char *)payload + inner * geometry->inner_width * trajectory_stride,
 			  to, chunk, from);

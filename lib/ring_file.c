@@ -21,6 +21,11 @@
 #define TMPFS_MAGIC 0x01021994
 #define RAMFS_MAGIC 0x858458F6
 
+static bool is_memory(uint64_t magic)
+{
+	return magic == TMPFS_MAGIC || magic == RAMFS_MAGIC;
+}
+
 enum sde_ring_io sde__ring_io_choose(const struct sde__io *io, int dir, enum sde_ring_io asked)
 {
 	uint64_t magic;
@@ -32,16 +37,15 @@ enum sde_ring_io sde__ring_io_choose(const struct sde__io *io, int dir, enum sde
 		return SDE_RING_IO_MAPPED;
 	if (io->file_system(io->ctx, dir, &magic))
 		return SDE_RING_IO_WRITTEN;
-	return magic == EXT_MAGIC || magic == XFS_MAGIC || magic == TMPFS_MAGIC ||
-	       magic == RAMFS_MAGIC ? SDE_RING_IO_MAPPED : SDE_RING_IO_WRITTEN;
+	return magic == EXT_MAGIC || magic == XFS_MAGIC || is_memory(magic) ?
+	       SDE_RING_IO_MAPPED : SDE_RING_IO_WRITTEN;
 }
 
 bool sde__ring_is_in_memory(const struct sde__io *io, int dir)
 {
 	uint64_t magic;
 
-	return io->file_system && !io->file_system(io->ctx, dir, &magic) &&
-	       (magic == TMPFS_MAGIC || magic == RAMFS_MAGIC);
+	return io->file_system && !io->file_system(io->ctx, dir, &magic) && is_memory(magic);
 }
 
 void sde__ring_file_init(struct sde__ring_file *file, const struct sde__io *io,

@@ -12,12 +12,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Room for one inner chunk, encoded, and zeros up to where the next one begins. */
+static size_t part_bytes(const struct sde__slot_layout *layout, const struct sde__codec *codec)
+{
+	return sde__shard_align(sde__codec_bound(codec, sde__inner_bytes(&layout->geometry)));
+}
+
 uint64_t sde__shard_memory(const struct sde__slot_layout *layout, const struct sde__codec *codec)
 {
 	const struct sde__geometry *g = &layout->geometry;
 	const uint64_t inner = sde__inner_count(g);
 
-	return inner * sde__shard_align(sde__codec_bound(codec, sde__inner_bytes(g))) +
+	return inner * part_bytes(layout, codec) +
 	       inner * sizeof(size_t) + 2 * sde__shard_index_bytes(inner) +
 	       sde__side_size(g->chunk_size, g->chunk_size * layout->state_capacity);
 }
@@ -34,7 +40,7 @@ int sde__shard_init(struct sde__shard *shard, const struct sde__home *home,
 	shard->layout = *layout;
 	shard->codec = *codec;
 	shard->inner_count = sde__inner_count(&layout->geometry);
-	shard->part = sde__shard_align(sde__codec_bound(codec, sde__inner_bytes(&layout->geometry)));
+	shard->part = part_bytes(layout, codec);
 	if (__builtin_mul_overflow(shard->part, shard->inner_count, &all))
 		return sde__fail(error, -EINVAL, "a chunk is larger than memory can be");
 	shard->encoded = aligned_alloc(SDE__SHARD_ALIGN, all);
@@ -101,9 +107,8 @@ static void gather(void *ctx)
 
 size_t sde__shard_raw_bytes(const struct sde__slot_layout *layout, const struct sde__codec *codec)
 {
-	const size_t n = sde__inner_bytes(&layout->geometry);
-
-	return codec->id == SDE_CODEC_NONE ? sde__shard_align(sde__codec_bound(codec, n)) : n;
+	return codec->id == SDE_CODEC_NONE ? part_bytes(layout, codec) :
+	       sde__inner_bytes(&layout->geometry);
 }
 
 int sde__shard_encode_to(struct sde__shard *shard, uint64_t inner, void *raw, unsigned char *out,

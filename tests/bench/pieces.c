@@ -6,6 +6,7 @@
 #include "pieces.h"
 
 #include "gather.h"
+#include "inner.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -119,12 +120,12 @@ static void decode_round(struct pieces *p)
 	const uint64_t inner = sde__inner_count(g);
 	const size_t n = sde__inner_bytes(g), item = sde__dtype_size(g->dtype);
 	const uint64_t counts[3] = { g->dimension, g->inner_width, g->chunk_size };
-	const int64_t strides[3] = { (int64_t)(item * g->chunk_size * g->inner_width),
-				     (int64_t)(item * g->chunk_size), (int64_t)item };
 	const int64_t snapshots[3] = { (int64_t)(item * g->inner_width), (int64_t)item,
 				       (int64_t)(item * g->inner_width * g->dimension) };
 	uint64_t done = 0, decoding = 0, copying = 0, turning = 0;
+	int64_t strides[3];
 
+	sde__inner_strides(g, SDE__INNER_STORED, strides);
 	for (uint64_t i = 0; done < SAMPLE || i < inner || i % 2; i++, done += n) {
 		const uint64_t t0 = now_ns();
 		uint64_t t1, t2;
@@ -151,18 +152,25 @@ void pieces_round(struct pieces *p)
 	decode_round(p);
 }
 
-/* One chunk's encoded bytes into the n-th new file; returns it. */
-static int write_chunk(const struct pieces *p, int dir, uint64_t n)
+static int open_chunk(int dir, uint64_t n, int flags)
 {
-	const uint64_t inner = sde__inner_count(geometry(p));
-	off_t offset = 0;
 	char name[24];
 	int fd;
 
 	snprintf(name, sizeof(name), "%llu", (unsigned long long)n);
-	fd = openat(dir, name, O_RDWR | O_CREAT | O_EXCL, 0666);
+	fd = openat(dir, name, flags, 0666);
 	if (fd < 0)
-		die("pieces", "cannot create a file");
+		die("pieces", "cannot open a file");
+	return fd;
+}
+
+/* One chunk's encoded bytes into the n-th new file; returns it. */
+static int write_chunk(const struct pieces *p, int dir, uint64_t n)
+{
+	const uint64_t inner = sde__inner_count(geometry(p));
+	const int fd = open_chunk(dir, n, O_RDWR | O_CREAT | O_EXCL);
+	off_t offset = 0;
+
 	for (uint64_t i = 0; i < inner; offset += (off_t)p->size[i], i++)
 		if (pwrite(fd, p->encoded + i * part(p), p->size[i], offset) !=
 		    (ssize_t)p->size[i])
@@ -173,14 +181,9 @@ static int write_chunk(const struct pieces *p, int dir, uint64_t n)
 static void read_chunk(const struct pieces *p, int dir, uint64_t n)
 {
 	const uint64_t inner = sde__inner_count(geometry(p));
+	const int fd = open_chunk(dir, n, O_RDONLY);
 	off_t offset = 0;
-	char name[24];
-	int fd;
 
-	snprintf(name, sizeof(name), "%llu", (unsigned long long)n);
-	fd = openat(dir, name, O_RDONLY);
-	if (fd < 0)
-		die("pieces", "cannot open a file");
 	for (uint64_t i = 0; i < inner; offset += (off_t)p->size[i], i++)
 		if (pread(fd, p->encoded + i * part(p), p->size[i], offset) !=
 		    (ssize_t)p->size[i])

@@ -226,10 +226,10 @@ static int begin(struct team_rank *rank, bool resume, struct sde_storage **stora
 	options.threads = 1;
 	options.sync = life->form->sync;
 	options.keepbits = life->form->keepbits;
-	if (resume)
+	if (resume) {
 		options.layout = life->form->layout;
-	if (resume)
 		return sde__share_resume(storage, &rank->accord, PATH, &local, &options, &hooks, error);
+	}
 	options.chunk_size = T;
 	options.overwrite = life->form->before;
 	options.attributes = "{\"dt\": 0.5}";

@@ -30,7 +30,8 @@ run_tests()
 	got=0
 	# names have no blanks
 	# shellcheck disable=SC2046
-	TEST_JOBS=$lanes TEST_TIMEOUT=${limit:-60} TEST_KILL_AFTER=2 TMPDIR=$PWD "$SRCDIR/tests/run" --variant plain b \
+	TEST_JOBS=$lanes TEST_TIMEOUT=${limit:-60} TEST_KILL_AFTER=2 TMPDIR=$PWD \
+		"$SRCDIR/tests/run" --variant plain b \
 		$(printf 'crash/test_%s ' "$@") >said 2>&1 || got=$?
 	cat said
 	nothing_is_left
