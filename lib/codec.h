@@ -2,10 +2,8 @@
 /*
  * One inner chunk: raw bytes <-> the bytes in the file.
  *
- *	blosc	a Blosc 1 frame, cname lz4, clevel 5, bitshuffle, typesize of
- *		the dtype, automatic block size; raw inside its frame unless it
- *		shrinks by 2%; by libblosc's _ctx calls only (no globals, no
- *		environment), one thread
+ *	blosc	a Blosc 1 frame (frame.h): lz4, clevel 5, bitshuffle, typesize of the
+ *		dtype; raw inside its frame unless it shrinks by 2%
  *	lz4	numcodecs' LZ4: uint32 little-endian raw size, one LZ4 block
  *	none	the raw bytes
  *
@@ -36,7 +34,7 @@ size_t sde__codec_bound(const struct sde__codec *codec, size_t raw_size);
 
 /*
  * The memory that a thread which encodes raw_size bytes, again and again, comes to hold
- * beside its own: libblosc's blocks, which glibc's malloc may not reuse for some time.
+ * beside its own.
  */
 size_t sde__codec_memory(const struct sde__codec *codec, size_t raw_size);
 

@@ -75,7 +75,9 @@ static void one_load(const struct settings *s, const struct load *load, struct t
 			  NUMBER("kept_raw", "%", p->raw_share),
 			  NUMBER("gather", "GB/s", samples_median(&p->gather)),
 			  NUMBER("encode", "GB/s", samples_median(&p->encode)),
-			  NUMBER("decode", "GB/s", samples_median(&p->decode)));
+			  NUMBER("libblosc_encode", "GB/s", samples_median(&p->blosc_encode)),
+			  NUMBER("decode", "GB/s", samples_median(&p->decode)),
+			  NUMBER("libblosc_decode", "GB/s", samples_median(&p->blosc_decode)));
 	}
 	for (size_t i = 0; i < WAYS; i++)
 		pieces_end(&pieces[i]);

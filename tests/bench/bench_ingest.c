@@ -144,14 +144,16 @@ static void report(struct table *table, const struct load *load, struct pieces p
 		const struct variant *v = &variants[i];
 		struct measured *m = &measured[i];
 		const double rate = samples_median(&m->rate);
-		const double limit = v->peer ? NAN : pieces_limit(&pieces[v->codec == SDE_CODEC_NONE],
-								  v->workers, v->disk);
+		struct pieces *p = &pieces[v->codec == SDE_CODEC_NONE];
+		const double limit = v->peer ? NAN : pieces_limit(p, BY_LIBBLOSC, v->workers, v->disk);
+		const double ours = v->peer ? NAN : pieces_limit(p, BY_OURS, v->workers, v->disk);
 
 		if (v->peer && !m->rate.count)
 			continue;
 		TABLE_ROW(table, TEXT("load", load->name), TEXT("case", v->name),
 			  NUMBER("rate", "GB/s", rate), NUMBER("limit", "GB/s", limit),
 			  NUMBER("of_limit", "%", 100 * rate / limit),
+			  NUMBER("of_ours", "%", 100 * rate / ours),
 			  NUMBER("slowest_store", "ms", samples_median(&m->slowest)),
 			  NUMBER("ratio", "", m->ratio),
 			  NUMBER("worst", "GB/s", samples_quantile(&m->rate, 0)),
@@ -168,6 +170,7 @@ static void report_pieces(struct table *table, const struct load *load, struct p
 		  NUMBER("memcpy", "GB/s", samples_median(&p->copy)),
 		  NUMBER("gather", "GB/s", samples_median(&p->gather)),
 		  NUMBER("encode", "GB/s", samples_median(&p->encode)),
+		  NUMBER("libblosc_encode", "GB/s", samples_median(&p->blosc_encode)),
 		  NUMBER("write", "GB/s", samples_median(&p->write)),
 		  NUMBER("synced_disk", "GB/s", samples_median(&p->synced)),
 		  NUMBER("ratio", "", p->ratio), NUMBER("kept_raw", "%", p->raw_share));

@@ -161,13 +161,17 @@ static void one_load(const struct settings *s, const struct load *load, struct t
 			const double bytes = decoded_bytes(load, &pieces.config.layout.geometry,
 							   (enum way)w, total);
 			const double rate = bytes * 1e-9 / samples_median(&seconds[w][t]);
-			const double limit = pieces_read_limit(&pieces, t + 1 < cores() ? t + 1 :
-							       cores(), w == BY_SNAPSHOT);
+			const unsigned threads = t + 1 < cores() ? t + 1 : cores();
+			const double limit = pieces_read_limit(&pieces, BY_LIBBLOSC, threads,
+							       w == BY_SNAPSHOT);
+			const double ours = pieces_read_limit(&pieces, BY_OURS, threads,
+							      w == BY_SNAPSHOT);
 
 			TABLE_ROW(table, TEXT("load", load->name), TEXT("way", way_name[w]),
 				  NUMBER("threads", "", t + 1), NUMBER("decoded", "GB/s", rate),
 				  NUMBER("limit", "GB/s", limit),
 				  NUMBER("of_limit", "%", 100 * rate / limit),
+				  NUMBER("of_ours", "%", 100 * rate / ours),
 				  NUMBER("worst", "GB/s", bytes * 1e-9 /
 					 samples_quantile(&seconds[w][t], 1)),
 				  NUMBER("best", "GB/s", bytes * 1e-9 /

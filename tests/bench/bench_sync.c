@@ -65,7 +65,7 @@ static void report(struct table *table, const struct load *load, struct pieces *
 {
 	for (size_t i = 0; i < POLICIES; i++) {
 		struct measured *m = &measured[i];
-		const double limit = pieces_limit(pieces, 1, policies[i].sync != SDE_SYNC_NONE);
+		const double limit = pieces_limit(pieces, BY_LIBBLOSC, 1, policies[i].sync != SDE_SYNC_NONE);
 		const double rate = samples_median(&m->rate);
 
 		TABLE_ROW(table, TEXT("load", load->name), TEXT("sync", policies[i].name),

@@ -5,9 +5,11 @@
 #endif
 #include "pieces.h"
 
+#include "crc32c.h"
 #include "gather.h"
 #include "inner.h"
 
+#include <blosc.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
@@ -19,6 +21,8 @@
 
 /* Bytes that one sample takes, at least. */
 #define SAMPLE ((uint64_t)256 << 20)
+
+#define CHECKSUM_BYTES 4
 
 unsigned cores(void)
 {
@@ -51,7 +55,7 @@ void pieces_begin(struct pieces *p, const struct load *load,
 	p->slots = mmap(NULL, p->config.layout.segment_size, PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	p->raw = malloc(sde__inner_bytes(geometry(p)));
-	p->out = malloc(sde__inner_bytes(geometry(p)));
+	p->out = malloc(sde__inner_bytes(geometry(p)) + BLOSC_MAX_OVERHEAD);
 	p->encoded = malloc(part(p) * inner);
 	p->size = calloc(inner, sizeof(*p->size));
 	if (p->slots == MAP_FAILED || !p->raw || !p->out || !p->encoded || !p->size)
@@ -74,6 +78,31 @@ static void copy_round(struct pieces *p)
 	samples_add(&p->copy, (double)done * 1e-9 / (now_s() - began));
 }
 
+/* What p->raw has, by libblosc as numcodecs calls it; returns nanoseconds. */
+static uint64_t blosc_encode(struct pieces *p, size_t n)
+{
+	const uint64_t began = now_ns();
+	const int size = blosc_compress_ctx(5, BLOSC_BITSHUFFLE, p->config.codec.item, n, p->raw,
+					    p->out, n + BLOSC_MAX_OVERHEAD, "lz4", 0, 1);
+
+	if (size <= 0)
+		die("pieces", "libblosc cannot encode");
+	p->checksum ^= sde__crc32c(0, p->out, (size_t)size);
+	return now_ns() - began;
+}
+
+/* Inner chunk i, into p->raw. */
+static uint64_t blosc_decode(struct pieces *p, uint64_t i, size_t n)
+{
+	const unsigned char *bytes = p->encoded + i * part(p);
+	const uint64_t began = now_ns();
+
+	p->checksum ^= sde__crc32c(0, bytes, p->size[i] - CHECKSUM_BYTES);
+	if (blosc_decompress_ctx(bytes, p->raw, n, 1) != (int)n)
+		die("pieces", "libblosc cannot decode");
+	return now_ns() - began;
+}
+
 /* Gather and encode in turns, as a worker does: the inner chunk is in the cache. */
 static void encode_round(struct pieces *p)
 {
@@ -86,7 +115,8 @@ static void encode_round(struct pieces *p)
 	};
 	const uint64_t inner = sde__inner_count(geometry(p));
 	const size_t n = sde__inner_bytes(geometry(p));
-	uint64_t done = 0, gathering = 0, encoding = 0, kept = 0;
+	const bool blosc = p->config.codec.id == SDE_CODEC_BLOSC_LZ4_BITSHUFFLE;
+	uint64_t done = 0, gathering = 0, encoding = 0, theirs = 0, kept = 0;
 
 	for (uint64_t i = 0; done < SAMPLE || i < inner; i++) {
 		const uint64_t t0 = now_ns();
@@ -99,6 +129,7 @@ static void encode_round(struct pieces *p)
 			die("pieces", "cannot encode");
 		encoding += now_ns() - t1;
 		gathering += t1 - t0;
+		theirs += blosc ? blosc_encode(p, n) : 0;
 		done += n;
 	}
 	p->encoded_bytes = 0;
@@ -112,6 +143,7 @@ static void encode_round(struct pieces *p)
 	p->raw_share = (unsigned)(100 * kept / inner);
 	samples_add(&p->gather, (double)done / (double)gathering);
 	samples_add(&p->encode, (double)done / (double)encoding);
+	samples_add(&p->blosc_encode, (double)done / (double)(blosc ? theirs : encoding));
 }
 
 static void decode_round(struct pieces *p)
@@ -122,14 +154,16 @@ static void decode_round(struct pieces *p)
 	const uint64_t counts[3] = { g->dimension, g->inner_width, g->chunk_size };
 	const int64_t snapshots[3] = { (int64_t)(item * g->inner_width), (int64_t)item,
 				       (int64_t)(item * g->inner_width * g->dimension) };
-	uint64_t done = 0, decoding = 0, copying = 0, turning = 0;
+	const bool blosc = p->config.codec.id == SDE_CODEC_BLOSC_LZ4_BITSHUFFLE;
+	uint64_t done = 0, decoding = 0, theirs = 0, copying = 0, turning = 0;
 	int64_t strides[3];
 
 	sde__inner_strides(g, SDE__INNER_STORED, strides);
 	for (uint64_t i = 0; done < SAMPLE || i < inner || i % 2; i++, done += n) {
-		const uint64_t t0 = now_ns();
-		uint64_t t1, t2;
+		uint64_t t0, t1, t2;
 
+		theirs += blosc ? blosc_decode(p, i % inner, n) : 0;
+		t0 = now_ns();
 		if (sde__codec_decode(&p->config.codec, p->encoded + i % inner * part(p),
 				      p->size[i % inner], p->raw, n, NULL))
 			die("pieces", "cannot decode");
@@ -140,6 +174,7 @@ static void decode_round(struct pieces *p)
 		decoding += t1 - t0;
 	}
 	samples_add(&p->decode, (double)done / (double)decoding);
+	samples_add(&p->blosc_decode, (double)done / (double)(blosc ? theirs : decoding));
 	/* half of them each */
 	samples_add(&p->scatter, (double)done / 2 / (double)copying);
 	samples_add(&p->turn, (double)done / 2 / (double)turning);
@@ -246,10 +281,11 @@ void pieces_disk_round(struct pieces *p, const char *directory)
 	free(path);
 }
 
-double pieces_limit(struct pieces *p, unsigned workers, bool disk)
+double pieces_limit(struct pieces *p, enum by by, unsigned workers, bool disk)
 {
 	const double copy = samples_median(&p->copy);
-	double cost = 1 / samples_median(&p->gather) + 1 / samples_median(&p->encode);
+	double cost = 1 / samples_median(&p->gather) +
+		      1 / samples_median(by == BY_OURS ? &p->encode : &p->blosc_encode);
 	double limit;
 
 	if (p->write.count)
@@ -264,16 +300,17 @@ double pieces_limit(struct pieces *p, unsigned workers, bool disk)
 	return limit;
 }
 
-double pieces_read_limit(struct pieces *p, unsigned threads, bool turned)
+double pieces_read_limit(struct pieces *p, enum by by, unsigned threads, bool turned)
 {
 	return threads / (1 / (p->ratio * samples_median(&p->read)) +
-			  1 / samples_median(&p->decode) +
+			  1 / samples_median(by == BY_OURS ? &p->decode : &p->blosc_decode) +
 			  1 / samples_median(turned ? &p->turn : &p->scatter));
 }
 
 void pieces_end(struct pieces *p)
 {
-	struct samples *all[] = { &p->copy, &p->gather, &p->encode, &p->decode, &p->scatter,
+	struct samples *all[] = { &p->copy, &p->gather, &p->encode, &p->blosc_encode, &p->decode,
+				  &p->blosc_decode, &p->scatter,
 				  &p->turn, &p->write, &p->read, &p->synced };
 
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)

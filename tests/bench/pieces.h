@@ -19,9 +19,12 @@ struct pieces {
 	unsigned char *encoded;		/* all inner chunks of a chunk */
 	size_t *size;			/* of each */
 	size_t encoded_bytes;
+	uint32_t checksum;		/* of what libblosc made, so that it is taken */
 	/* one sample a round */
 	struct samples copy;		/* memcpy of snapshots into the slots */
 	struct samples gather, encode, decode;
+	/* codec blosc: the same frames by libblosc alone, and their checksum */
+	struct samples blosc_encode, blosc_decode;
 	struct samples scatter;		/* of a decoded inner chunk into an array, ... */
 	struct samples turn;		/* ... or into snapshots, which is a transposition */
 	struct samples write;		/* of new files on tmpfs, GB/s of their bytes */
@@ -40,18 +43,21 @@ void pieces_files_round(struct pieces *pieces, const char *directory);
 void pieces_disk_round(struct pieces *pieces, const char *directory);
 void pieces_end(struct pieces *pieces);
 
+/* By which codec a limit is: that which everybody has, or ours. */
+enum by { BY_LIBBLOSC, BY_OURS };
+
 /*
  * The rate at which w workers can take snapshots, raw GB/s:
  *	w / (1 / gather + 1 / encode + 1 / (ratio write)),
  * with 1 / memcpy added where the producer shares a worker's core; never more than
  * memcpy. With `disk` at most what the disk takes, too.
  */
-double pieces_limit(struct pieces *pieces, unsigned workers, bool disk);
+double pieces_limit(struct pieces *pieces, enum by by, unsigned workers, bool disk);
 /*
  * The same for reading: t / (1 / (ratio read) + 1 / decode + 1 / scatter), with `turned`
  * 1 / turn instead of the last.
  */
-double pieces_read_limit(struct pieces *pieces, unsigned threads, bool turned);
+double pieces_read_limit(struct pieces *pieces, enum by by, unsigned threads, bool turned);
 
 /* Cores that this process may use. */
 unsigned cores(void);
