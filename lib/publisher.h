@@ -5,15 +5,16 @@
  *	filled segment -> encode its inner chunks (workers, in parallel)
  *		       -> write those that are encoded into the chunk's file, whose
  *			  name is temporary (the sealer, and workers that have nothing
- *			  to encode); with the last one it is synced
- *		       -> seal: its name, times to the series, ring's `sealed`,
- *			  segment back (the sealer)
+ *			  to encode)
+ *		       -> seal: synced, its name, times to the series, ring's
+ *			  `sealed`, segment back (the sealer, of all that are whole
+ *			  at a time: what a sync waits for is mostly the same for all)
  *		       -> publish: series, metadata (the sealer, at most every
  *			  200 ms, and at once for save)
  *
  * Chunks are sealed in order, so what is sealed is always a prefix. Two chunks or more
- * (as 16 MiB have room for, up to 8) are in the making at a time; files are written and
- * synced in any order.
+ * (as 16 MiB have room for, up to 8) are in the making at a time; files are written in
+ * any order.
  *
  * The whole of it is a step function over a state guarded by one mutex; threads
  * do nothing but take steps. Without threads (`synchronous`) the caller's own

@@ -38,7 +38,7 @@ enum sde__role {
 enum sde__job_state {
 	SDE__JOB_FREE,
 	SDE__JOB_MAKING,	/* inner chunks are encoded and put into the file */
-	SDE__JOB_MADE,		/* the file is whole, and has no name */
+	SDE__JOB_MADE,		/* the file is whole; it is not synced and has no name */
 	SDE__JOB_SEALING
 };
 

@@ -240,13 +240,15 @@ static int note_chunk(struct sde__publisher *p, struct sde__job *job, struct sde
 	return ret;
 }
 
-/* Names for `count` chunks, as far as that succeeds, and one sync for all: how many. */
+/* Files and names for `count` chunks, as far as that succeeds, one sync of all names: how many. */
 static unsigned enter_all(struct sde__publisher *p, struct sde__job **made, unsigned count,
 			 uint64_t *size, struct sde_error *error)
 {
-	unsigned entered = 0;
+	unsigned ended = 0, entered = 0;
 
-	while (entered < count && !sde__shard_enter(&made[entered]->shard, p->durable,
+	while (ended < count && !sde__shard_end(&made[ended]->shard, p->durable, error))
+		ended++;
+	while (entered < ended && !sde__shard_enter(&made[entered]->shard, p->durable,
 						    &size[entered], error))
 		entered++;
 	if (entered && p->durable && sde__shard_sync_names(p->config.home, error))

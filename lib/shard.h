@@ -93,8 +93,9 @@ struct sde__stamp {
 /*
  * Put the inner chunks below `upto`, all encoded, into the file in the making; the first
  * call makes it. So that writing may go on while the rest is encoded; of a file that
- * replaces another nothing is put before all of it can be (whole_only). The last inner
- * chunk ends the file, and syncs it if `durable`. After a failure nothing is put.
+ * replaces another nothing is put before all of it can be (whole_only). With the last
+ * inner chunk the file is whole, and if `durable` the system has begun to write it to the
+ * device. After a failure nothing is put.
  */
 int sde__shard_put(struct sde__shard *shard, uint64_t upto, const struct sde__stamp *stamp,
 		   bool durable, struct sde_error *error);
@@ -109,16 +110,21 @@ int sde__shard_pass(struct sde__shard *shard, void *raw, const struct sde__stamp
 		    bool durable, struct sde_error *error);
 
 /*
- * All is put: give it its name, in place of a shorter one's. After a failure nothing is
- * put.
+ * All is put: close it, if `durable` synced. Of several files that are whole, the first
+ * sync may well do for all (a journal has one end), so that they are best ended in a row.
+ * After a failure nothing is put.
  */
+int sde__shard_end(struct sde__shard *shard, bool durable, struct sde_error *error);
+
+/* It is ended: give it its name, in place of a shorter one's. After a failure nothing is
+ * put. */
 int sde__shard_enter(struct sde__shard *shard, bool durable, uint64_t *file_size,
 		     struct sde_error *error);
 
 /* The names of all chunks that were entered become durable, too: sealed when this returns 0. */
 int sde__shard_sync_names(const struct sde__home *home, struct sde_error *error);
 
-/* All three: what was encoded becomes a chunk. */
+/* All four: what was encoded becomes a chunk. */
 int sde__shard_write(struct sde__shard *shard, const struct sde__stamp *stamp, bool durable,
 		     uint64_t *file_size, struct sde_error *error);
 

@@ -174,12 +174,12 @@ static int put_inner(struct sde__shard *shard, unsigned char *bytes)
 }
 
 /* The index, at `least` bytes or behind them; then the file is whole. */
-static int end_file(struct sde__shard *shard, bool durable)
+static int put_index(struct sde__shard *shard)
 {
 	const size_t tail = sde__shard_index_bytes(shard->inner_count);
 	const struct sde__io *io = shard->home->io;
 	uint32_t crc;
-	int ret, closed;
+	int ret;
 
 	if (shard->end + tail < shard->least)
 		shard->end = shard->least - tail;
@@ -187,13 +187,7 @@ static int end_file(struct sde__shard *shard, bool durable)
 	memcpy(shard->table + 2 * shard->inner_count, &crc, 4);
 	ret = sde__io_write_all(io, shard->fd, shard->table, tail, shard->end);
 	shard->end += tail;
-	if (!ret && durable && !sde__planted("chunk-no-fsync"))
-		ret = io->sync(io->ctx, shard->fd);
-	if (sde__planted("fsync-error-swallowed"))
-		ret = 0;
-	closed = io->close(io->ctx, shard->fd);
-	shard->fd = -1;
-	return ret ? ret : closed;
+	return ret;
 }
 
 /* If there are `least` bytes more: the system may begin to write them to the device. */
@@ -218,8 +212,8 @@ static int put_v3(struct sde__shard *shard, uint64_t upto, bool durable, struct 
 	while (shard->put < upto && !ret)
 		ret = put_inner(shard, part_of(shard, shard->put));
 	if (!ret && shard->put == shard->inner_count)
-		ret = end_file(shard, durable);
-	else if (!ret && durable)
+		ret = put_index(shard);
+	if (!ret && durable)
 		hint(shard, 1);
 	return ret ? fail_v3(shard, "write", ret, error) : 0;
 }
@@ -235,6 +229,21 @@ static int pass_v3(struct sde__shard *shard, void *raw, bool durable, struct sde
 	ret = put_inner(shard, bytes);
 	if (!ret && durable)
 		hint(shard, HINT_BYTES);
+	return ret ? fail_v3(shard, "write", ret, error) : 0;
+}
+
+static int end_v3(struct sde__shard *shard, bool durable, struct sde_error *error)
+{
+	const struct sde__io *io = shard->home->io;
+	int ret = 0, closed;
+
+	if (durable && !sde__planted("chunk-no-fsync"))
+		ret = io->sync(io->ctx, shard->fd);
+	if (sde__planted("fsync-error-swallowed"))
+		ret = 0;
+	closed = io->close(io->ctx, shard->fd);
+	shard->fd = -1;
+	ret = ret ? ret : closed;
 	return ret ? fail_v3(shard, "write", ret, error) : 0;
 }
 
@@ -330,6 +339,15 @@ int sde__shard_pass(struct sde__shard *shard, void *raw, const struct sde__stamp
 	return ret;
 }
 
+int sde__shard_end(struct sde__shard *shard, bool durable, struct sde_error *error)
+{
+	int ret = shard->home->format == 2 ? 0 : end_v3(shard, durable, error);
+
+	if (ret)
+		sde__shard_drop(shard);
+	return ret;
+}
+
 int sde__shard_enter(struct sde__shard *shard, bool durable, uint64_t *file_size,
 		     struct sde_error *error)
 {
@@ -360,6 +378,8 @@ int sde__shard_write(struct sde__shard *shard, const struct sde__stamp *stamp, b
 {
 	int ret = sde__shard_put(shard, shard->inner_count, stamp, durable, error);
 
+	if (!ret)
+		ret = sde__shard_end(shard, durable, error);
 	if (!ret)
 		ret = sde__shard_enter(shard, durable, file_size, error);
 	return ret || !durable ? ret : sde__shard_sync_names(shard->home, error);

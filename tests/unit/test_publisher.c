@@ -214,6 +214,15 @@ static void a_failure_stays_until_save_succeeds(void **state)
 }
 
 /* Encoded again after a failure, the older chunk goes first, wherever its job stands. */
+/* Steps of these roles, as long as there are any. */
+static void take_steps(struct sde__publisher *p, unsigned roles)
+{
+	pthread_mutex_lock(&p->lock);
+	while (sde__publisher_step(p, roles, p->raw))
+		;
+	pthread_mutex_unlock(&p->lock);
+}
+
 static void of_two_chunks_the_older_is_encoded_first(void **state)
 {
 	struct sde__publisher *p;
@@ -228,16 +237,10 @@ static void of_two_chunks_the_older_is_encoded_first(void **state)
 	jobs = p->jobs;
 	p->jobs = 2;
 	fill(&b, 0, 2 * T);
-	pthread_mutex_lock(&p->lock);
-	while (sde__publisher_step(p, SDE__ROLE_ENCODE, p->raw))
-		;
-	pthread_mutex_unlock(&p->lock);
+	take_steps(p, SDE__ROLE_ENCODE);
 	assert_int_equal(sde__publisher_room(p, 2, &waited, NULL), 0);
 	fill(&b, 2 * T, T);
-	pthread_mutex_lock(&p->lock);
-	while (sde__publisher_step(p, SDE__ROLE_ENCODE, p->raw))
-		;
-	pthread_mutex_unlock(&p->lock);
+	take_steps(p, SDE__ROLE_ENCODE);
 	assert_int_equal(p->job[0].shard.index, 2);
 	assert_int_equal(p->job[1].shard.index, 1);
 	/* as if the files of both had failed */
@@ -251,6 +254,45 @@ static void of_two_chunks_the_older_is_encoded_first(void **state)
 	assert_int_equal(counts_of(&b).published, 3 * T);
 	p->jobs = jobs;
 	bench_close(&b);
+}
+
+/* Two chunks are whole: the files of both are synced before the first has a name. If the
+ * second cannot be, the first is sealed all the same, and that alone. */
+static void seal_two(bool fails)
+{
+	static struct fault_io io;
+	int sync[2], rename[2];
+	struct bench b;
+
+	fault_io_init(&io);
+	bench_open_on(&b, &io.io, true);
+	fill(&b, 0, 2 * T);
+	take_steps(b.publisher, SDE__ROLE_ENCODE | SDE__ROLE_WRITE);
+	fault_io_arm(&io, fails ? 2 : 0, EIO, false);
+	io.only = "sync";
+	take_steps(b.publisher, SDE__ROLE_SEAL);
+	for (int i = 0; i < 2; i++) {
+		sync[i] = fault_io_find(&io, 0, "sync", i ? "1.tmp" : "0.tmp");
+		rename[i] = fault_io_find(&io, 0, "rename_at", i ? "1.tmp" : "0.tmp");
+	}
+	assert_true(sync[0] >= 0 && sync[0] < sync[1] && sync[1] < rename[0]);
+	assert_true(fails ? rename[1] < 0 : rename[0] < rename[1]);
+	assert_int_equal(b.publisher->sealed, fails ? 1 : 2);
+	assert_int_equal(sde__publisher_save(b.publisher, 2 * T, NULL), 0);
+	assert_int_equal(counts_of(&b).published, 2 * T);
+	bench_close(&b);
+}
+
+static void files_that_are_whole_are_synced_in_a_row(void **state)
+{
+	(void)state;
+	seal_two(false);
+}
+
+static void a_file_that_cannot_be_synced_holds_up_those_behind_it(void **state)
+{
+	(void)state;
+	seal_two(true);
 }
 
 static void a_reset_publisher_starts_from_what_is_published(void **state)
@@ -1038,6 +1080,8 @@ int main(void)
 		WATCHED_TEST(save_publishes_a_partial_chunk_and_replaces_it),
 		WATCHED_TEST(a_failure_stays_until_save_succeeds),
 		WATCHED_TEST(of_two_chunks_the_older_is_encoded_first),
+		WATCHED_TEST(files_that_are_whole_are_synced_in_a_row),
+		WATCHED_TEST(a_file_that_cannot_be_synced_holds_up_those_behind_it),
 		WATCHED_TEST(a_reset_publisher_starts_from_what_is_published),
 		WATCHED_TEST(pause_waits_for_the_step_under_way),
 		WATCHED_TEST(a_block_of_times_that_cannot_be_written_is_written_later),
