@@ -24,8 +24,8 @@
 
 /* Blosc cuts a frame into blocks of at most this unless told otherwise. */
 #define AUTOMATIC_BLOCK ((size_t)1 << 20)
-/* At level COPY. */
-#define COPIED_BLOCK ((size_t)32 << 10)
+/* The same of a frame that is a copy: COPIED_BLOCK from four times as much on. */
+#define COPIED_BLOCK ((size_t)8 << 10)
 
 /* A flag that no version of Blosc 1 has given a meaning. */
 #define FLAG_OF_THE_FUTURE 0x08
@@ -51,8 +51,10 @@ static bool blosc_has_memory(size_t block, size_t item)
 	return true;
 }
 
-static size_t automatic_block(size_t raw_size)
+static size_t block_of(int level, size_t raw_size)
 {
+	if (level == COPY)
+		return raw_size < 4 * COPIED_BLOCK ? raw_size : COPIED_BLOCK;
 	return raw_size < AUTOMATIC_BLOCK ? raw_size : AUTOMATIC_BLOCK;
 }
 
@@ -66,20 +68,21 @@ static size_t automatic_block(size_t raw_size)
 
 size_t sde__frame_memory(size_t item, size_t raw_size)
 {
-	const size_t block = automatic_block(raw_size);
+	const size_t block = block_of(LEVEL, raw_size);
 
-	return sde__bitshuffle_best() ? sde__frame_blocks_memory(block) :
-					BLOSC_SCRATCHES * blosc_scratch(block, item);
+	if (!sde__bitshuffle_best())
+		return BLOSC_SCRATCHES * blosc_scratch(block, item);
+	return sde__frame_blocks_memory(block) +
+	       BLOSC_SCRATCHES * blosc_scratch(block_of(COPY, raw_size), item);
 }
 
 /* *size is 0 if it does not fit into `room`. */
 static int encode_by_libblosc(int level, size_t item, const void *raw, size_t raw_size,
 			      void *out, size_t room, size_t *size)
 {
-	const size_t block = automatic_block(raw_size);
 	int n;
 
-	if (!blosc_has_memory(level == COPY && block > COPIED_BLOCK ? COPIED_BLOCK : block, item))
+	if (!blosc_has_memory(block_of(level, raw_size), item))
 		return -ENOMEM;
 	n = blosc_compress_ctx(level, BLOSC_BITSHUFFLE, item, raw_size, raw, out, room,
 			       BLOSC_LZ4_COMPNAME, 0, 1);
@@ -93,10 +96,9 @@ static int encode_by_libblosc(int level, size_t item, const void *raw, size_t ra
  * shrinks is long runs of literals already, and one of literals alone is larger than
  * the raw bytes.)
  */
-int sde__frame_encode(size_t item, const void *raw, size_t raw_size, void *out, size_t room,
-		      size_t *out_size)
+int sde__frame_encode_by(const struct sde__bitshuffle_way *way, size_t item, const void *raw,
+			 size_t raw_size, void *out, size_t room, size_t *out_size)
 {
-	const struct sde__bitshuffle_way *way = sde__bitshuffle_best();
 	const size_t less = raw_size - raw_size / LEAST_GAIN;
 	int status;
 
@@ -107,6 +109,12 @@ int sde__frame_encode(size_t item, const void *raw, size_t raw_size, void *out, 
 	if (!status && *out_size == 0)
 		status = encode_by_libblosc(COPY, item, raw, raw_size, out, room, out_size);
 	return !status && *out_size == 0 ? SDE_E_CODEC : status;
+}
+
+int sde__frame_encode(size_t item, const void *raw, size_t raw_size, void *out, size_t room,
+		      size_t *out_size)
+{
+	return sde__frame_encode_by(sde__bitshuffle_best(), item, raw, raw_size, out, room, out_size);
 }
 
 /* The version and sizes in the header; *block is what libblosc will allocate twice. */
@@ -191,8 +199,9 @@ static int decode_by_libblosc(size_t item, const unsigned char *bytes, size_t bl
 	return n >= 0 && (size_t)n == raw_size ? 0 : SDE_E_CORRUPT;
 }
 
-static int decode(const struct sde__bitshuffle_way *way, size_t item, const unsigned char *bytes,
-		  size_t size, void *raw, size_t raw_size, struct sde_error *error)
+int sde__frame_decode_by(const struct sde__bitshuffle_way *way, size_t item,
+			 const unsigned char *bytes, size_t size, void *raw, size_t raw_size,
+			 struct sde_error *error)
 {
 	size_t block = 0;
 	int status;
@@ -220,11 +229,5 @@ static int decode(const struct sde__bitshuffle_way *way, size_t item, const unsi
 int sde__frame_decode(size_t item, const unsigned char *bytes, size_t size, void *raw,
 		      size_t raw_size, struct sde_error *error)
 {
-	return decode(sde__bitshuffle_best(), item, bytes, size, raw, raw_size, error);
-}
-
-int sde__frame_decode_libblosc(size_t item, const unsigned char *bytes, size_t size, void *raw,
-			       size_t raw_size, struct sde_error *error)
-{
-	return decode(NULL, item, bytes, size, raw, raw_size, error);
+	return sde__frame_decode_by(sde__bitshuffle_best(), item, bytes, size, raw, raw_size, error);
 }

@@ -33,8 +33,12 @@ int sde__frame_encode(size_t item, const void *raw, size_t raw_size, void *out, 
 int sde__frame_decode(size_t item, const unsigned char *bytes, size_t size, void *raw,
 		      size_t raw_size, struct sde_error *error);
 
-/* A frame by libblosc alone, for tests. */
-int sde__frame_decode_libblosc(size_t item, const unsigned char *bytes, size_t size, void *raw,
-			       size_t raw_size, struct sde_error *error);
+/* The same by a given way of bitshuffle, NULL by libblosc alone: for tests. */
+struct sde__bitshuffle_way;
+int sde__frame_encode_by(const struct sde__bitshuffle_way *way, size_t item, const void *raw,
+			 size_t raw_size, void *out, size_t room, size_t *out_size);
+int sde__frame_decode_by(const struct sde__bitshuffle_way *way, size_t item,
+			 const unsigned char *bytes, size_t size, void *raw, size_t raw_size,
+			 struct sde_error *error);
 
 #endif
