@@ -8,6 +8,7 @@
 #endif
 #include "codec.h"
 #include "crc32c.h"
+#include "dice.h"
 
 #include <blosc.h>
 #include <setjmp.h>
@@ -56,17 +57,6 @@ static const unsigned char lz4_frame[41] = {
 static const enum sde_codec all[] = { SDE_CODEC_BLOSC_LZ4_BITSHUFFLE, SDE_CODEC_LZ4,
 				      SDE_CODEC_NONE };
 #define CODECS (sizeof(all) / sizeof(all[0]))
-
-static uint64_t random_state = 1;
-
-static uint64_t below(uint64_t limit)
-{
-	uint64_t x = random_state += UINT64_C(0x9e3779b97f4a7c15);
-
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return (x ^ x >> 31) % limit;
-}
 
 /* Exactly n bytes, so that a sanitizer sees one too many. */
 static unsigned char *room(size_t n)

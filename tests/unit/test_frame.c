@@ -4,6 +4,7 @@
  * by the other; damaged ones give the same, or nothing. Every way of bitshuffle.
  */
 #include "bitshuffle.h"
+#include "dice.h"
 #include "frame.h"
 #include "frame_blocks.h"
 #include "le32.h"
@@ -20,17 +21,6 @@
 #include <cmocka.h>
 
 enum { OVERHEAD = 16 };
-
-static uint64_t random_state = 1;
-
-static uint64_t below(uint64_t limit)
-{
-	uint64_t x = random_state += UINT64_C(0x9e3779b97f4a7c15);
-
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return (x ^ x >> 31) % limit;
-}
 
 /* Exactly n bytes, so that a sanitizer sees one too many. */
 static unsigned char *room(size_t n)

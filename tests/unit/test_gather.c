@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The transpose against a triple loop, every byte of the destination compared. */
+#include "dice.h"
 #include "gather.h"
 
 #include <setjmp.h>
@@ -8,17 +9,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-static uint64_t random_state = 1;
-
-static uint64_t below(uint64_t limit)
-{
-	uint64_t x = random_state += UINT64_C(0x9e3779b97f4a7c15);
-
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return (x ^ x >> 31) % limit;
-}
 
 static void fill_random(void *bytes, size_t n)
 {

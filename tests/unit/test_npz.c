@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #endif
 #include "deflate.h"
+#include "dice.h"
 #include "fault_io.h"
 #include "npz_reader.h"
 #include "npz_writer.h"
@@ -31,17 +32,6 @@
 
 static const char *const engines[] = { "igzip", "zlib" };
 #define ENGINES (sizeof(engines) / sizeof(engines[0]))
-
-static uint64_t random_state = 1;
-
-static uint64_t below(uint64_t limit)
-{
-	uint64_t x = random_state += UINT64_C(0x9e3779b97f4a7c15);
-
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return (x ^ x >> 31) % limit;
-}
 
 /* Exactly n bytes, so that a sanitizer sees one too many. */
 static void *room(size_t n)
@@ -177,12 +167,12 @@ static void a_stream_is_hardly_larger_than_numpys_whatever_the_numbers_are(void 
 	for (int c = 0; c < CONTENTS; c++) {
 		size_t theirs;
 
-		random_state = 7;
+		dice_state = 7;
 		theirs = size_by_zlib_6((enum content)c, n);
 		for (size_t e = 0; e < ENGINES; e++) {
 			if (!sde__deflate_engine(engines[e]))
 				continue;
-			random_state = 7;
+			dice_state = 7;
 			/* what starting afresh at each block costs, where hardly a byte
 			 * is left, is 2 % */
 			assert_true(stream_of_blocks(engines[e], (enum content)c,
@@ -430,7 +420,7 @@ static const char *const names[SDE__NPZ_MEMBERS] = { "time", "data", "iteration"
 static void arrays_make(struct arrays *a, const struct run *run)
 {
 	memset(a, 0, sizeof(*a));
-	random_state = 3;
+	dice_state = 3;
 	a->npy[SDE__NPZ_TIME] = (struct sde__npy){ SDE_FLOAT64, false, 1, { run->m } };
 	a->npy[SDE__NPZ_ITERATION] = (struct sde__npy){ SDE_INT64, false, 1, { run->m } };
 	a->npy[SDE__NPZ_DATA] = (struct sde__npy){ run->dtype, run->fortran, 3,
@@ -1307,7 +1297,7 @@ static void mutations_are_errors_or_harmless(void **state)
 			uint64_t changes;
 			int ret;
 
-			random_state = (uint64_t)(kind * 5000 + i) << 8;
+			dice_state = (uint64_t)(kind * 5000 + i) << 8;
 			changes = 1 + below(4);
 			memcpy(copy, bytes, size);
 			for (uint64_t j = 0; j < changes; j++) {
