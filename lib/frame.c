@@ -24,8 +24,6 @@
 
 /* Blosc cuts a frame into blocks of at most this unless told otherwise. */
 #define AUTOMATIC_BLOCK ((size_t)1 << 20)
-/* The same of a frame that is a copy: COPIED_BLOCK from four times as much on. */
-#define COPIED_BLOCK ((size_t)8 << 10)
 
 /* A flag that no version of Blosc 1 has given a meaning. */
 #define FLAG_OF_THE_FUTURE 0x08
@@ -51,10 +49,8 @@ static bool blosc_has_memory(size_t block, size_t item)
 	return true;
 }
 
-static size_t block_of(int level, size_t raw_size)
+static size_t automatic_block(size_t raw_size)
 {
-	if (level == COPY)
-		return raw_size < 4 * COPIED_BLOCK ? raw_size : COPIED_BLOCK;
 	return raw_size < AUTOMATIC_BLOCK ? raw_size : AUTOMATIC_BLOCK;
 }
 
@@ -68,12 +64,10 @@ static size_t block_of(int level, size_t raw_size)
 
 size_t sde__frame_memory(size_t item, size_t raw_size)
 {
-	const size_t block = block_of(LEVEL, raw_size);
+	const size_t block = automatic_block(raw_size);
 
-	if (!sde__bitshuffle_best())
-		return BLOSC_SCRATCHES * blosc_scratch(block, item);
-	return sde__frame_blocks_memory(block) +
-	       BLOSC_SCRATCHES * blosc_scratch(block_of(COPY, raw_size), item);
+	return sde__bitshuffle_best() ? sde__frame_blocks_memory(block) :
+					BLOSC_SCRATCHES * blosc_scratch(block, item);
 }
 
 /* *size is 0 if it does not fit into `room`. */
@@ -82,7 +76,7 @@ static int encode_by_libblosc(int level, size_t item, const void *raw, size_t ra
 {
 	int n;
 
-	if (!blosc_has_memory(block_of(level, raw_size), item))
+	if (!blosc_has_memory(automatic_block(raw_size), item))
 		return -ENOMEM;
 	n = blosc_compress_ctx(level, BLOSC_BITSHUFFLE, item, raw_size, raw, out, room,
 			       BLOSC_LZ4_COMPNAME, 0, 1);
@@ -102,10 +96,15 @@ int sde__frame_encode_by(const struct sde__bitshuffle_way *way, size_t item, con
 	const size_t less = raw_size - raw_size / LEAST_GAIN;
 	int status;
 
-	if (way && raw_size / item >= SDE__FRAME_LEAST_ITEMS && raw_size % item == 0)
+	if (way && raw_size / item >= SDE__FRAME_LEAST_ITEMS && raw_size % item == 0) {
 		status = sde__frame_blocks_encode(way, item, raw, raw_size, out, less, out_size);
-	else
-		status = encode_by_libblosc(LEVEL, item, raw, raw_size, out, less, out_size);
+		if (status || *out_size > 0)
+			return status;
+		sde__frame_blocks_copy(item, raw, raw_size, out);
+		*out_size = SDE__FRAME_HEADER + raw_size;
+		return 0;
+	}
+	status = encode_by_libblosc(LEVEL, item, raw, raw_size, out, less, out_size);
 	if (!status && *out_size == 0)
 		status = encode_by_libblosc(COPY, item, raw, raw_size, out, room, out_size);
 	return !status && *out_size == 0 ? SDE_E_CODEC : status;

@@ -19,10 +19,10 @@
 
 #define VERSION 2
 #define LZ4_VERSION 1
+#define FLAGS_RAW 0x02
 #define FLAGS_BITSHUFFLE 0x04
 #define FLAGS_ONE_STREAM 0x10		/* a block is not split */
 #define FLAGS_LZ4 0x20
-#define HEADER_BYTES 16
 #define LENGTH_BYTES 4
 
 /* libblosc's at level 5. */
@@ -32,6 +32,9 @@
 #define SMALL ((size_t)32 << 10)
 #define BLOCK_ITEMS ((size_t)128 << 10)
 #define MOST_BLOCK ((size_t)1 << 20)
+
+/* What libblosc says of a copy, in which there are no blocks. */
+#define COPIED_BLOCK (SMALL / 4)
 
 #define LINE 64
 
@@ -106,12 +109,12 @@ static bool put_block(const struct sde__bitshuffle_way *way, size_t item, struct
 	return true;
 }
 
-static void put_header(unsigned char *out, size_t item, size_t raw_size, size_t block,
-		       size_t size)
+static void put_header(unsigned char *out, unsigned flags, size_t item, size_t raw_size,
+		       size_t block, size_t size)
 {
 	out[0] = VERSION;
 	out[1] = LZ4_VERSION;
-	out[2] = FLAGS_LZ4 | FLAGS_BITSHUFFLE;
+	out[2] = (unsigned char)(FLAGS_LZ4 | FLAGS_BITSHUFFLE | flags);
 	out[3] = (unsigned char)item;
 	sde__store_le32(out + 4, (uint32_t)raw_size);
 	sde__store_le32(out + 8, (uint32_t)block);
@@ -124,7 +127,7 @@ int sde__frame_blocks_encode(const struct sde__bitshuffle_way *way, size_t item,
 {
 	const size_t block = block_bytes(item, raw_size);
 	const size_t blocks = (raw_size + block - 1) / block;
-	struct writer w = { out, HEADER_BYTES + LENGTH_BYTES * blocks, room };
+	struct writer w = { out, SDE__FRAME_HEADER + LENGTH_BYTES * blocks, room };
 	void *memory;
 	unsigned char *planes = planes_begin(block, &memory);
 	bool fits = true;
@@ -134,14 +137,22 @@ int sde__frame_blocks_encode(const struct sde__bitshuffle_way *way, size_t item,
 	for (size_t i = 0; fits && i < blocks; i++) {
 		const size_t from = i * block, n = raw_size - from < block ? raw_size - from : block;
 
-		sde__store_le32(out + HEADER_BYTES + LENGTH_BYTES * i, (uint32_t)w.at);
+		sde__store_le32(out + SDE__FRAME_HEADER + LENGTH_BYTES * i, (uint32_t)w.at);
 		fits = put_block(way, item, &w, raw + from, n, n < block ? 1 : item, planes);
 	}
 	free(memory);
 	*size = fits ? w.at : 0;
 	if (fits)
-		put_header(out, item, raw_size, block, w.at);
+		put_header(out, 0, item, raw_size, block, w.at);
 	return 0;
+}
+
+void sde__frame_blocks_copy(size_t item, const unsigned char *raw, size_t raw_size,
+			    unsigned char *out)
+{
+	put_header(out, FLAGS_RAW, item, raw_size, raw_size < SMALL ? raw_size : COPIED_BLOCK,
+		   SDE__FRAME_HEADER + raw_size);
+	memcpy(out + SDE__FRAME_HEADER, raw, raw_size);
 }
 
 /* ------------------------------------------------------------------------
@@ -199,7 +210,7 @@ int sde__frame_blocks_decode(const struct sde__bitshuffle_way *way, size_t item,
 {
 	const size_t blocks = (raw_size + block - 1) / block;
 	const size_t streams = streams_of(bytes, item, block);
-	bool whole = blocks <= (size - HEADER_BYTES) / LENGTH_BYTES;
+	bool whole = blocks <= (size - SDE__FRAME_HEADER) / LENGTH_BYTES;
 	unsigned char *planes;
 	void *memory;
 
@@ -211,7 +222,7 @@ int sde__frame_blocks_decode(const struct sde__bitshuffle_way *way, size_t item,
 	for (size_t i = 0; whole && i < blocks; i++) {
 		const size_t from = i * block, n = raw_size - from < block ? raw_size - from : block;
 		struct reader r = {
-			bytes, sde__load_le32(bytes + HEADER_BYTES + LENGTH_BYTES * i), size };
+			bytes, sde__load_le32(bytes + SDE__FRAME_HEADER + LENGTH_BYTES * i), size };
 
 		whole = get_block(way, item, &r, raw + from, n, n < block ? 1 : streams, planes);
 	}

@@ -10,6 +10,9 @@
 
 #include "bitshuffle.h"
 
+/* Bytes of a header. */
+#define SDE__FRAME_HEADER ((size_t)16)
+
 /* Least items of a frame that is made here: libblosc makes one stream of fewer. */
 #define SDE__FRAME_LEAST_ITEMS 128
 
@@ -24,6 +27,10 @@ size_t sde__frame_blocks_memory(size_t block);
 int sde__frame_blocks_encode(const struct sde__bitshuffle_way *way, size_t item,
 			     const unsigned char *raw, size_t raw_size, unsigned char *out,
 			     size_t room, size_t *size);
+
+/* The same raw behind the header: raw_size and SDE__FRAME_HEADER bytes. */
+void sde__frame_blocks_copy(size_t item, const unsigned char *raw, size_t raw_size,
+			    unsigned char *out);
 
 /*
  * Back. The header was checked: `size` and raw_size are right, blocks of `block` bytes,

@@ -112,7 +112,7 @@ static void check(const struct sde_ensemble *ensemble, uint64_t chunk_size, enum
 		  uint64_t snapshots)
 {
 	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
-	uint64_t estimate, some, many;
+	uint64_t estimate, some, many, chunk;
 
 	if (SANITIZED) {
 		print_message("a sanitizer takes memory of its own\n");
@@ -129,7 +129,9 @@ static void check(const struct sde_ensemble *ensemble, uint64_t chunk_size, enum
 	print_message("# estimate %.1f MB, peak %.1f MB, of ten times as many %.1f MB\n",
 		      (double)estimate / 1e6, (double)some / 1e6, (double)many / 1e6);
 	assert_true(many <= estimate + estimate / 20);
-	assert_true(many <= some + some / 10);
+	/* whether another chunk in the making was needed is a matter of the machine's load */
+	chunk = chunk_size * ensemble->dimension * ensemble->trajectories * sizeof(double);
+	assert_true(many <= some + some / 10 + chunk);
 }
 
 static void many_small_snapshots_take_what_was_estimated(void **state)
