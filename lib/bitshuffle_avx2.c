@@ -199,39 +199,16 @@ PART void unshuffle_items(size_t item, const unsigned char *planes, size_t strid
 		scatter_bytes(item, rows + i, items + i * item);
 }
 
-TARGET static void shuffle(size_t item, const unsigned char *items, unsigned char *planes,
-			   size_t stride)
-{
-	if (item == 8)
-		shuffle_items(8, items, planes, stride);
-	else
-		shuffle_items(4, items, planes, stride);
-}
-
-TARGET static void unshuffle(size_t item, const unsigned char *planes, size_t stride,
-			     unsigned char *items)
-{
-	if (item == 8)
-		unshuffle_items(8, planes, stride, items);
-	else
-		unshuffle_items(4, planes, stride, items);
-}
-
 static bool have(void)
 {
 	__builtin_cpu_init();
 	return __builtin_cpu_supports("avx2");
 }
 
-const struct sde__bitshuffle_way sde__bitshuffle_avx2 = { "avx2", have, shuffle, unshuffle };
+SDE__BITSHUFFLE_WAY(avx2)
 
 #else
 
-static bool have(void)
-{
-	return false;
-}
-
-const struct sde__bitshuffle_way sde__bitshuffle_avx2 = { "avx2", have, NULL, NULL };
+SDE__BITSHUFFLE_NO_WAY(avx2)
 
 #endif

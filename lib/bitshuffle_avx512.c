@@ -169,24 +169,6 @@ PART void unshuffle_items(size_t item, const unsigned char *planes, size_t strid
 	}
 }
 
-TARGET static void shuffle(size_t item, const unsigned char *items, unsigned char *planes,
-			   size_t stride)
-{
-	if (item == 8)
-		shuffle_items(8, items, planes, stride);
-	else
-		shuffle_items(4, items, planes, stride);
-}
-
-TARGET static void unshuffle(size_t item, const unsigned char *planes, size_t stride,
-			     unsigned char *items)
-{
-	if (item == 8)
-		unshuffle_items(8, planes, stride, items);
-	else
-		unshuffle_items(4, planes, stride, items);
-}
-
 static bool have(void)
 {
 	__builtin_cpu_init();
@@ -195,15 +177,10 @@ static bool have(void)
 	       __builtin_cpu_supports("gfni");
 }
 
-const struct sde__bitshuffle_way sde__bitshuffle_avx512 = { "avx512", have, shuffle, unshuffle };
+SDE__BITSHUFFLE_WAY(avx512)
 
 #else
 
-static bool have(void)
-{
-	return false;
-}
-
-const struct sde__bitshuffle_way sde__bitshuffle_avx512 = { "avx512", have, NULL, NULL };
+SDE__BITSHUFFLE_NO_WAY(avx512)
 
 #endif

@@ -6,9 +6,6 @@
  */
 #include "frame.h"
 
-#include "bitshuffle.h"
-#include "frame_blocks.h"
-
 #include <blosc.h>
 #include <errno.h>
 #include <limits.h>

@@ -14,11 +14,12 @@
 #define SDE_LIB_FRAME_H
 
 #include "error.h"
+#include "frame_blocks.h"
 
 #include <stddef.h>
 
 /* How much longer than the raw bytes a frame may be. */
-#define SDE__FRAME_OVERHEAD 16
+#define SDE__FRAME_OVERHEAD SDE__FRAME_HEADER
 /* Most raw bytes. */
 #define SDE__FRAME_LIMIT ((size_t)INT32_MAX - SDE__FRAME_OVERHEAD)
 
@@ -34,7 +35,6 @@ int sde__frame_decode(size_t item, const unsigned char *bytes, size_t size, void
 		      size_t raw_size, struct sde_error *error);
 
 /* The same by a given way of bitshuffle, NULL by libblosc alone: for tests. */
-struct sde__bitshuffle_way;
 int sde__frame_encode_by(const struct sde__bitshuffle_way *way, size_t item, const void *raw,
 			 size_t raw_size, void *out, size_t room, size_t *out_size);
 int sde__frame_decode_by(const struct sde__bitshuffle_way *way, size_t item,

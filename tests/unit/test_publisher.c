@@ -213,7 +213,6 @@ static void a_failure_stays_until_save_succeeds(void **state)
 	bench_close(&b);
 }
 
-/* Encoded again after a failure, the older chunk goes first, wherever its job stands. */
 /* Steps of these roles, as long as there are any. */
 static void take_steps(struct sde__publisher *p, unsigned roles)
 {
@@ -223,6 +222,7 @@ static void take_steps(struct sde__publisher *p, unsigned roles)
 	pthread_mutex_unlock(&p->lock);
 }
 
+/* Encoded again after a failure, the older chunk goes first, wherever its job stands. */
 static void of_two_chunks_the_older_is_encoded_first(void **state)
 {
 	struct sde__publisher *p;
