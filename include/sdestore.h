@@ -274,7 +274,8 @@ struct sde_zarr_options {
 	enum sde_sync sync;
 	/* for SDE_SYNC_INTERVAL; default 1000 */
 	unsigned sync_interval_ms;
-	/* chunks the ring holds, 2 to 64; default 3 */
+	/* chunks the ring holds, 2 to 64; default 3, or of small chunks on a device, unless
+	 * sync is none, as many as 16 MiB have room for, at most 8 */
 	unsigned segments;
 	/* encoding threads, at most 256; default: cores of the affinity mask
 	 * less one, at least 1 */
@@ -489,8 +490,8 @@ int sde_zarr_storage_repair(const char *path, const struct sde_repair_options *o
 			    struct sde_error *error);
 
 /*
- * The memory, in bytes, that a storage with these options will use, whatever
- * M is: ring, encoding buffers, one copy of the last times, and 768 KiB for stacks
+ * The memory, in bytes, that a storage with these options will use at most, whatever
+ * M is and wherever it is made: ring, encoding buffers, one copy of the last times, and 768 KiB for stacks
  * and the libraries' code. The ring is file-backed: the same bytes are also taken on
  * disk while the run lasts.
  */

@@ -6,9 +6,12 @@
  *		       -> write those that are encoded into the chunk's file, whose
  *			  name is temporary (the sealer, and workers that have nothing
  *			  to encode)
- *		       -> seal: synced, its name, times to the series, ring's
- *			  `sealed`, segment back (the sealer, of all that are whole
- *			  at a time: what a sync waits for is mostly the same for all)
+ *		       -> end: sync that file (two writers more, who write it, too,
+ *			  where chunks are small and wait for a device; what they
+ *			  have not begun, and elsewhere all, the sealer)
+ *		       -> seal: its name, times to the series, ring's `sealed`,
+ *			  segment back (the sealer, of all that are whole at a time:
+ *			  what a sync waits for is mostly the same for all)
  *		       -> publish: series, metadata (the sealer, at most every
  *			  200 ms, and at once for save)
  *

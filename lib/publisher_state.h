@@ -31,14 +31,16 @@ struct sde__pace {
 enum sde__role {
 	SDE__ROLE_ENCODE = 1,
 	SDE__ROLE_WRITE = 2,
-	SDE__ROLE_SEAL = 4,	/* one thread at most */
-	SDE__ROLES = 7
+	SDE__ROLE_END = 4,	/* sync files that are whole, ahead of their sealing */
+	SDE__ROLE_SEAL = 8,	/* one thread at most */
+	SDE__ROLES = 15
 };
 
 enum sde__job_state {
 	SDE__JOB_FREE,
 	SDE__JOB_MAKING,	/* inner chunks are encoded and put into the file */
-	SDE__JOB_MADE,		/* the file is whole; it is not synced and has no name */
+	SDE__JOB_MADE,		/* the file is whole and has no name */
+	SDE__JOB_ENDING,	/* it is being synced, and will be made */
 	SDE__JOB_SEALING
 };
 
@@ -92,7 +94,7 @@ struct sde__publisher {
 	uint64_t files, bytes;		/* of chunk files */
 	uint64_t last_file, last_bytes;	/* the newest: a partial one is replaced */
 	void *raw;			/* of the synchronous mode */
-	struct sde__worker *worker;	/* workers, then the sealer, then the syncer */
+	struct sde__worker *worker;	/* workers, the sealer, writers, the syncer */
 	unsigned workers;
 };
 

@@ -206,6 +206,39 @@ static bool step_write(struct sde__publisher *p)
 	return true;
 }
 
+/* What failed behind the last inner chunk is made again, once the failure is cleared. */
+static void lose(struct sde__job *job)
+{
+	job->state = SDE__JOB_MAKING;
+	job->lost = true;
+}
+
+static bool has_to_end(const struct sde__job *job)
+{
+	return job->state == SDE__JOB_MADE && sde__shard_is_open(&job->shard);
+}
+
+/* Sync what nobody seals yet, so that who seals it need not. */
+static bool step_end(struct sde__publisher *p)
+{
+	struct sde__job *job = first_job(p, has_to_end);
+	struct sde_error why = { 0 };
+
+	if (!job)
+		return false;
+	job->state = SDE__JOB_ENDING;
+	pthread_mutex_unlock(&p->lock);
+	sde__shard_end(&job->shard, p->durable, &why);
+	pthread_mutex_lock(&p->lock);
+	job->state = SDE__JOB_MADE;
+	if (why.code) {
+		lose(job);
+		sde__publisher_set_failure(p, &why);
+	}
+	pthread_cond_broadcast(&p->writable);
+	return true;
+}
+
 /* ------------------------------------------------------------------------
  * Sealing
  */
@@ -348,10 +381,8 @@ static bool step_seal(struct sde__publisher *p)
 		note_pace(p, from, upto);
 	for (unsigned i = 0; i < entered; i++)
 		account(p, made[i], size[i]);
-	for (unsigned i = entered; i < count; i++) {
-		made[i]->state = SDE__JOB_MAKING;
-		made[i]->lost = true;
-	}
+	for (unsigned i = entered; i < count; i++)
+		lose(made[i]);
 	if (why.code)
 		sde__publisher_set_failure(p, &why);
 	pthread_cond_broadcast(&p->encodable);
@@ -445,6 +476,8 @@ bool sde__publisher_step(struct sde__publisher *p, unsigned roles, void *raw)
 		did = step_encode(p, raw);
 	if (!did && roles & SDE__ROLE_WRITE)
 		did = step_write(p);
+	if (!did && roles & SDE__ROLE_END)
+		did = step_end(p);
 	p->active--;
 	if (!p->active && p->paused)
 		pthread_cond_broadcast(&p->changed);

@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #endif
 #include "publisher_state.h"
+#include "room.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -17,8 +18,12 @@
 /* Raw bytes that are worth a step of writing. */
 #define WRITE_BYTES ((uint64_t)1 << 20)
 
-/* Memory that chunks in the making may have, if it is enough for two. */
-#define JOBS_BYTES ((uint64_t)16 << 20)
+/* Two, to encode one while the other is written; of small chunks more, up to JOBS_MAX. */
+#define JOBS_FEW 2
+
+/* Chunks of which that many are in the making at a time are small. */
+#define SMALL_JOBS 4
+#define WRITERS 2
 
 static void wait_until(struct sde__publisher *p, pthread_cond_t *cond, uint64_t when)
 {
@@ -167,22 +172,36 @@ static int start_thread(struct sde__publisher *p, unsigned roles, struct sde_err
 	return 0;
 }
 
+/*
+ * How many threads write, and sync, beside the workers and the sealer. A small chunk takes
+ * the sealer longer to sync than to write, and a device takes several at a time. Large
+ * ones keep it busy by themselves, and without a device there is nothing to wait for.
+ */
+static unsigned writers_for(const struct sde__publisher *p)
+{
+	return p->durable && p->jobs >= SMALL_JOBS && sde__ring_has_device(p->config.ring) ?
+	       WRITERS : 0;
+}
+
 static int start_threads(struct sde__publisher *p, struct sde_error *error)
 {
 	const bool timed = p->config.sync == SDE_SYNC_CHUNK || p->config.sync == SDE_SYNC_INTERVAL;
+	const unsigned writers = writers_for(p);
 	int ret = 0;
 
 	if (p->config.synchronous) {
 		p->raw = malloc(raw_bytes(p));
 		return p->raw ? 0 : sde__fail(error, -ENOMEM, "out of memory");
 	}
-	p->worker = calloc((size_t)p->config.threads + 2, sizeof(*p->worker));
+	p->worker = calloc((size_t)p->config.threads + 2 + writers, sizeof(*p->worker));
 	if (!p->worker)
 		return sde__fail(error, -ENOMEM, "out of memory");
 	for (unsigned i = 0; i < p->config.threads && !ret; i++)
 		ret = start_thread(p, SDE__ROLE_ENCODE | SDE__ROLE_WRITE, error);
 	if (!ret)
 		ret = start_thread(p, SDE__ROLE_SEAL | SDE__ROLE_WRITE, error);
+	for (unsigned i = 0; i < writers && !ret; i++)
+		ret = start_thread(p, SDE__ROLE_WRITE | SDE__ROLE_END, error);
 	if (!ret && timed)
 		ret = start_thread(p, 0, error);
 	return ret;
@@ -228,21 +247,13 @@ static void init_locks(struct sde__publisher *p)
 	pthread_condattr_destroy(&monotonic);
 }
 
-/* Two, to encode one while the other is written; of small chunks more. */
-static unsigned jobs_for(const struct sde__slot_layout *layout, const struct sde__codec *codec)
-{
-	const uint64_t bytes = sde__shard_memory(layout, codec);
-
-	return bytes * SDE__JOBS_MAX <= JOBS_BYTES ? SDE__JOBS_MAX :
-	       bytes * 2 >= JOBS_BYTES ? 2 : (unsigned)(JOBS_BYTES / bytes);
-}
-
 static int init_jobs(struct sde__publisher *p, struct sde_error *error)
 {
 	const struct sde__publisher_config *c = &p->config;
 	int ret = 0;
 
-	p->jobs = jobs_for(&c->ring->layout, &c->codec);
+	p->jobs = sde__room_count(sde__shard_memory(&c->ring->layout, &c->codec), JOBS_FEW,
+				  SDE__JOBS_MAX);
 	for (unsigned i = 0; i < p->jobs && !ret; i++) {
 		struct sde__job *job = &p->job[i];
 
@@ -309,7 +320,8 @@ uint64_t sde__publisher_memory(const struct sde__slot_layout *layout,
 {
 	const size_t raw = sde__shard_raw_bytes(layout, codec);
 
-	return sizeof(struct sde__publisher) + jobs_for(layout, codec) * sde__shard_memory(layout, codec) +
+	return sizeof(struct sde__publisher) +
+	       sde__room_bytes(sde__shard_memory(layout, codec), JOBS_FEW, SDE__JOBS_MAX) +
 	       (uint64_t)threads * ((uint64_t)raw + sde__codec_memory(codec, sde__inner_bytes(&layout->geometry)));
 }
 

@@ -63,6 +63,12 @@ static inline bool sde__ring_is_guarded(const struct sde__ring *ring)
 	return ring->header.guarded;
 }
 
+/* Do its files, and with them all of the store, lie on a device that syncs wait for? */
+static inline bool sde__ring_has_device(const struct sde__ring *ring)
+{
+	return !ring->segment[0].in_memory;
+}
+
 /*
  * Put it in force with `committed` snapshots, of which those from base on are
  * in the slots already. Durable if `durable`. sealed is base.

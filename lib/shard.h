@@ -110,9 +110,9 @@ int sde__shard_pass(struct sde__shard *shard, void *raw, const struct sde__stamp
 		    bool durable, struct sde_error *error);
 
 /*
- * All is put: close it, if `durable` synced. Of several files that are whole, the first
- * sync may well do for all (a journal has one end), so that they are best ended in a row.
- * After a failure nothing is put.
+ * All is put: close it, if `durable` synced; nothing, if that was done. Of several files
+ * that are whole, the first sync may well do for all (a journal has one end), so that they
+ * are best ended in a row. After a failure nothing is put.
  */
 int sde__shard_end(struct sde__shard *shard, bool durable, struct sde_error *error);
 
@@ -148,6 +148,12 @@ int sde__shard_is_whole(const struct sde__home *home, const struct sde__geometry
 /* Remove chunk `index`; what is not there is fine. */
 int sde__shard_remove(const struct sde__home *home, const struct sde__geometry *geometry,
 		      uint64_t index, struct sde_error *error);
+
+/* Is there a file in the making that was not ended? Never so in format 2. */
+static inline bool sde__shard_is_open(const struct sde__shard *shard)
+{
+	return shard->fd >= 0;
+}
 
 /* For shard.c and shard_put.c. */
 

@@ -341,7 +341,7 @@ int sde__shard_pass(struct sde__shard *shard, void *raw, const struct sde__stamp
 
 int sde__shard_end(struct sde__shard *shard, bool durable, struct sde_error *error)
 {
-	int ret = shard->home->format == 2 ? 0 : end_v3(shard, durable, error);
+	int ret = sde__shard_is_open(shard) ? end_v3(shard, durable, error) : 0;
 
 	if (ret)
 		sde__shard_drop(shard);

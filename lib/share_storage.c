@@ -393,6 +393,8 @@ static void lower(uint64_t *value, uint64_t other)
 static void add_column(struct sde_storage_info *all, const struct sde_storage_info *one, bool first)
 {
 	if (first) {
+		all->segments = one->segments;
+		all->ring_io = one->ring_io;
 		all->synced = one->synced;
 		all->sealed = one->sealed;
 		all->first_time = one->first_time;

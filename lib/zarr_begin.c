@@ -66,11 +66,13 @@ int sde__zarr_make_state_buffers(struct sde__zarr *z, struct sde_error *error)
 
 int sde__zarr_lay_ring(struct sde__zarr *z, struct sde_error *error)
 {
-	struct sde__ring_header header = { .layout = z->config.layout,
-					   .ring_io = z->config.options.ring_io };
+	struct sde__ring_header header = { .ring_io = z->config.options.ring_io };
 	const bool guarded = z->config.options.sigbus_guard == SDE_SIGBUS_GUARD_ON;
 	int ret;
 
+	if (sde__ring_is_in_memory(z->io, z->home.ring))
+		sde__zarr_config_in_memory(&z->config);
+	header.layout = z->config.layout;
 	memcpy(header.run, z->config.run, sizeof(header.run));
 	ret = guarded ? sde__guard_install() : 0;
 	if (ret)

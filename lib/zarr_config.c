@@ -7,6 +7,7 @@
 
 #include "options.h"
 #include "publisher.h"
+#include "room.h"
 #include "strided.h"
 
 #include <errno.h>
@@ -15,7 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* One that is filled, one that is encoded, one that is sealed. */
 #define SEGMENTS_DEFAULT 3
+/* Where sealing waits for a device, small chunks are sealed several at a time. */
+#define SEGMENTS_MOST 8
 #define INTERVAL_DEFAULT_MS 1000
 #define THREADS_MAX 256
 #define SMALL_CHUNK ((uint64_t)1 << 20)
@@ -85,6 +89,32 @@ static int take_options(struct sde__zarr_config *config, const struct sde_zarr_o
 	return 0;
 }
 
+static bool may_have_more_segments(const struct sde__zarr_config *config)
+{
+	return !config->options.segments && config->sync != SDE_SYNC_NONE;
+}
+
+/* The ring on a device, sized by what is known of it. */
+static int derive_ring(struct sde__zarr_config *config, struct sde_error *error)
+{
+	struct sde__slot_layout *layout = &config->layout;
+	const unsigned asked = config->options.segments;
+	int ret;
+
+	layout->segments = asked ? asked : SEGMENTS_DEFAULT;
+	ret = sde__slot_layout_derive(layout, error);
+	if (!ret && may_have_more_segments(config))
+		layout->segments = sde__room_count(layout->segment_size, SEGMENTS_DEFAULT,
+						   SEGMENTS_MOST);
+	return ret;
+}
+
+void sde__zarr_config_in_memory(struct sde__zarr_config *config)
+{
+	if (!config->options.segments)
+		config->layout.segments = SEGMENTS_DEFAULT;
+}
+
 /* What follows from the metadata: codec and ring. */
 static int derive(struct sde__zarr_config *config, struct sde_error *error)
 {
@@ -103,8 +133,7 @@ static int derive(struct sde__zarr_config *config, struct sde_error *error)
 	config->layout.geometry = m->geometry;
 	config->layout.order = o->layout ? o->layout : SDE_LAYOUT_DIMENSION_TRAJECTORY;
 	config->layout.state_capacity = m->state_capacity;
-	config->layout.segments = o->segments ? o->segments : SEGMENTS_DEFAULT;
-	return sde__slot_layout_derive(&config->layout, error);
+	return derive_ring(config, error);
 }
 
 int sde__zarr_config_new(struct sde__zarr_config *config, const struct sde_ensemble *ensemble,
@@ -120,7 +149,7 @@ int sde__zarr_config_column(struct sde__zarr_config *own, const struct sde__zarr
 	own->metadata.attributes = own->metadata.time_units = NULL;
 	own->metadata.geometry = sde__column_geometry(&config->metadata.geometry, column);
 	own->layout.geometry = own->metadata.geometry;
-	return sde__slot_layout_derive(&own->layout, error);
+	return derive_ring(own, error);
 }
 
 int sde__zarr_config_new_columns(struct sde__zarr_config *config,
@@ -238,10 +267,19 @@ void sde__zarr_config_set_run(struct sde__zarr_config *config, const unsigned ch
  * had not yet touched of the code of this library and those it stands on. */
 #define BESIDE ((uint64_t)768 << 10)
 
+/* The most that a ring for these options takes, wherever it lies. */
+static uint64_t ring_memory(const struct sde__zarr_config *config)
+{
+	const uint64_t segment = config->layout.segment_size;
+
+	return may_have_more_segments(config) ?
+	       sde__room_bytes(segment, SEGMENTS_DEFAULT, SEGMENTS_MOST) :
+	       segment * (config->options.segments ? config->options.segments : SEGMENTS_DEFAULT);
+}
+
 uint64_t sde__zarr_config_memory(const struct sde__zarr_config *config)
 {
-	return BESIDE + (uint64_t)config->layout.segments * config->layout.segment_size +
-	       SDE__RING_HEADER_SIZE + 2 * (uint64_t)config->layout.state_capacity +
+	return BESIDE + ring_memory(config) + SDE__RING_HEADER_SIZE + 2 * (uint64_t)config->layout.state_capacity +
 	       sde__publisher_memory(&config->layout, &config->codec, config->threads);
 }
 

@@ -52,7 +52,10 @@ int sde__zarr_config_adopt(struct sde__zarr_config *config, struct sde__metadata
 /* A new run id: into config->run and, in hex, config->metadata.run. */
 void sde__zarr_config_set_run(struct sde__zarr_config *config, const unsigned char run[16]);
 
-/* The bytes a writer with this configuration takes. */
+/* The ring will lie where no device has to be waited for: fewer segments may do. */
+void sde__zarr_config_in_memory(struct sde__zarr_config *config);
+
+/* The bytes a writer with this configuration takes at most, wherever its ring lies. */
 uint64_t sde__zarr_config_memory(const struct sde__zarr_config *config);
 
 /* Warn of sizes that work, but badly. */

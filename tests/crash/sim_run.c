@@ -114,6 +114,7 @@ static void take_steps(struct sim_run *run)
 	/* also many chunks that are encoded, or have their files, before one is sealed */
 	static const unsigned some[] = { SDE__ROLES, SDE__ROLES, SDE__ROLE_ENCODE,
 					 SDE__ROLE_ENCODE | SDE__ROLE_WRITE,
+					 SDE__ROLE_WRITE | SDE__ROLE_END,
 					 SDE__ROLE_WRITE | SDE__ROLE_SEAL };
 	const unsigned roles = some[sim_below(&run->dice, sizeof(some) / sizeof(some[0]))];
 

@@ -295,6 +295,121 @@ static void a_file_that_cannot_be_synced_holds_up_those_behind_it(void **state)
 	seal_two(true);
 }
 
+/* The writers' steps: who seals finds the file synced, and does so once. */
+static void a_file_that_was_ended_is_not_synced_again(void **state)
+{
+	static struct fault_io io;
+	int sync;
+	struct bench b;
+
+	(void)state;
+	fault_io_init(&io);
+	bench_open_on(&b, &io.io, true);
+	fill(&b, 0, 2 * T);
+	take_steps(b.publisher, SDE__ROLE_ENCODE | SDE__ROLE_WRITE | SDE__ROLE_END);
+	sync = fault_io_find(&io, 0, "sync", "1.tmp");
+	assert_true(fault_io_find(&io, 0, "sync", "0.tmp") >= 0 && sync >= 0);
+	assert_true(fault_io_find(&io, 0, "rename_at", "0.tmp") < 0);
+	take_steps(b.publisher, SDE__ROLE_SEAL);
+	assert_true(fault_io_find(&io, sync + 1, "rename_at", "1.tmp") >= 0);
+	assert_true(fault_io_find(&io, sync + 1, "sync", "0.tmp") < 0);
+	assert_true(fault_io_find(&io, sync + 1, "sync", "1.tmp") < 0);
+	assert_int_equal(b.publisher->sealed, 2);
+	bench_close(&b);
+}
+
+/* One that cannot be synced stops all, and is made again from the ring. */
+static void a_file_that_cannot_be_ended_is_made_again(void **state)
+{
+	static struct fault_io io;
+	struct sde__publisher *p;
+	struct bench b;
+
+	(void)state;
+	fault_io_init(&io);
+	bench_open_on(&b, &io.io, true);
+	p = b.publisher;
+	fill(&b, 0, 2 * T);
+	take_steps(p, SDE__ROLE_ENCODE | SDE__ROLE_WRITE);
+	fault_io_arm(&io, 1, EIO, false);
+	io.only = "sync";
+	take_steps(p, SDE__ROLE_END);
+	assert_int_equal(sde__publisher_failed(p), -EIO);
+	assert_int_equal(p->job[0].state, SDE__JOB_MAKING);
+	assert_true(p->job[0].lost);
+	take_steps(p, SDE__ROLES);
+	assert_int_equal(p->sealed, 0);
+	assert_int_equal(sde__publisher_save(p, 2 * T, NULL), 0);
+	assert_int_equal(p->sealed, 2);
+	assert_int_equal(counts_of(&b).published, 2 * T);
+	bench_close(&b);
+}
+
+/* What is being synced is not sealed by another meanwhile, nor synced by a second. */
+static void a_file_that_is_being_ended_is_left_alone(void **state)
+{
+	struct sde__publisher *p;
+	struct bench b;
+
+	(void)state;
+	bench_open(&b);
+	p = b.publisher;
+	fill(&b, 0, 2 * T);
+	take_steps(p, SDE__ROLE_ENCODE | SDE__ROLE_WRITE);
+	p->job[0].state = SDE__JOB_ENDING;
+	take_steps(p, SDE__ROLE_WRITE | SDE__ROLE_END | SDE__ROLE_SEAL);
+	assert_int_equal(p->sealed, 0);
+	assert_int_equal(p->job[0].state, SDE__JOB_ENDING);
+	assert_true(sde__shard_is_open(&p->job[0].shard));
+	/* the second is ended, and waits for the first */
+	assert_int_equal(p->job[1].state, SDE__JOB_MADE);
+	assert_false(sde__shard_is_open(&p->job[1].shard));
+	p->job[0].state = SDE__JOB_MADE;
+	take_steps(p, SDE__ROLE_SEAL);
+	assert_int_equal(p->sealed, 2);
+	bench_close(&b);
+}
+
+/* Two more where chunks are small and a sync waits for a device, else none. */
+static void only_small_chunks_on_a_device_have_writers(void **state)
+{
+	static const struct {
+		uint64_t file_system, chunk_size;
+		enum sde_sync sync;
+		unsigned threads;	/* worker, sealer, syncer, writers */
+	} cases[] = {
+		{ FAULT_IO_EXT, T, SDE_SYNC_CHUNK, 5 }, { FAULT_IO_TMPFS, T, SDE_SYNC_CHUNK, 3 },
+		{ FAULT_IO_EXT, T, SDE_SYNC_PUBLISH, 4 }, { FAULT_IO_TMPFS, T, SDE_SYNC_PUBLISH, 2 },
+		{ FAULT_IO_EXT, T, SDE_SYNC_NONE, 2 },
+		/* encoded, 2.4 and 6.4 MB */
+		{ FAULT_IO_EXT, 30000, SDE_SYNC_CHUNK, 5 }, { FAULT_IO_EXT, 80000, SDE_SYNC_CHUNK, 3 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+		struct sde_storage_info info = SDE_STORAGE_INFO_INIT;
+		static struct fault_io io;
+		struct sde__publisher *publisher;
+		const struct sde__zarr_hooks hooks = { .io = &io.io, .publisher = &publisher };
+		struct sde_storage *storage;
+
+		fault_io_init(&io);
+		io.file_system = cases[i].file_system;
+		options.chunk_size = cases[i].chunk_size;
+		options.sync = cases[i].sync;
+		options.threads = 1;
+		options.overwrite = 1;
+		assert_int_equal(sde__zarr_create(&storage, PATH, &ensemble, &options, &hooks, NULL), 0);
+		assert_int_equal(publisher->workers, cases[i].threads);
+		assert_int_equal(sde_storage_info(storage, &info), 0);
+		if (cases[i].chunk_size == T)
+			assert_int_equal(info.segments, cases[i].file_system == FAULT_IO_EXT &&
+					 cases[i].sync != SDE_SYNC_NONE ? 8 : 3);
+		assert_int_equal(sde_storage_close(storage), 0);
+	}
+}
+
 static void a_reset_publisher_starts_from_what_is_published(void **state)
 {
 	struct bench b;
@@ -1081,6 +1196,10 @@ int main(void)
 		WATCHED_TEST(a_failure_stays_until_save_succeeds),
 		WATCHED_TEST(of_two_chunks_the_older_is_encoded_first),
 		WATCHED_TEST(files_that_are_whole_are_synced_in_a_row),
+		WATCHED_TEST(a_file_that_was_ended_is_not_synced_again),
+		WATCHED_TEST(a_file_that_cannot_be_ended_is_made_again),
+		WATCHED_TEST(a_file_that_is_being_ended_is_left_alone),
+		WATCHED_TEST(only_small_chunks_on_a_device_have_writers),
 		WATCHED_TEST(a_file_that_cannot_be_synced_holds_up_those_behind_it),
 		WATCHED_TEST(a_reset_publisher_starts_from_what_is_published),
 		WATCHED_TEST(pause_waits_for_the_step_under_way),

@@ -189,6 +189,76 @@ static void keepbits_is_kept_and_rounds_unless_it_keeps_all(void **state)
 }
 
 /* ------------------------------------------------------------------------
+ * Segments, where nobody asked for a number
+ */
+
+/* A slot of 64 + 1024 * 8 bytes; segments of chunk_size slots, a multiple of 64 of them. */
+static struct sde__zarr_config default_ring(uint64_t chunk_size, enum sde_sync sync,
+					    unsigned segments)
+{
+	const struct sde_ensemble e = { 1, 1024, SDE_FLOAT64 };
+	struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+	struct sde_error error = { 0 };
+	struct sde__zarr_config c;
+
+	o.chunk_size = chunk_size;
+	o.sync = sync;
+	o.segments = segments;
+	twin_assert_ok(sde__zarr_config_new(&c, &e, &o, &error), error.text);
+	assert_int_equal(c.layout.segment_size, (uint64_t)8256 * chunk_size);
+	return c;
+}
+
+static void small_chunks_on_a_device_get_more_segments(void **state)
+{
+	/* 16 MiB hold 2032 slots */
+	static const struct {
+		uint64_t chunk_size;
+		unsigned segments;
+	} cases[] = {
+		{ 64, 8 }, { 192, 8 }, { 256, 7 }, { 320, 6 }, { 384, 5 }, { 448, 4 }, { 512, 3 },
+		{ 576, 3 }, { 704, 3 }, { 2048, 3 }, { 4096, 3 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		for (enum sde_sync sync = SDE_SYNC_DEFAULT; sync <= SDE_SYNC_NONE; sync++) {
+			const bool more = sync != SDE_SYNC_NONE;
+			struct sde__zarr_config c = default_ring(cases[i].chunk_size, sync, 0);
+			const uint64_t there = sde__zarr_config_memory(&c);
+
+			assert_int_equal(c.layout.segments, more ? cases[i].segments : 3);
+			/* what was asked before it was known where is what is told then */
+			sde__zarr_config_in_memory(&c);
+			assert_int_equal(c.layout.segments, 3);
+			assert_int_equal(sde__zarr_config_memory(&c), there);
+			sde__zarr_config_clear(&c);
+			/* who asks gets what he asks for */
+			c = default_ring(cases[i].chunk_size, sync, 2);
+			sde__zarr_config_in_memory(&c);
+			assert_int_equal(c.layout.segments, 2);
+			sde__zarr_config_clear(&c);
+		}
+}
+
+static void a_column_has_the_segments_of_its_own_size(void **state)
+{
+	const struct sde_ensemble e = { 1, 4096, SDE_FLOAT64 };
+	struct sde_zarr_options o = SDE_ZARR_OPTIONS_INIT;
+	struct sde__zarr_config all, own;
+	struct sde_error error = { 0 };
+
+	(void)state;
+	o.chunk_size = 256;
+	twin_assert_ok(sde__zarr_config_new_columns(&all, &e, 512, &o, &error), error.text);
+	twin_assert_ok(sde__zarr_config_column(&own, &all, 0, &error), error.text);
+	/* 256 slots of 32832 bytes, and of 4160 */
+	assert_int_equal(all.layout.segments, 3);
+	assert_int_equal(own.layout.segments, 8);
+	sde__zarr_config_clear(&all);
+}
+
+/* ------------------------------------------------------------------------
  * Memory
  */
 
@@ -246,6 +316,8 @@ static void chunks_in_the_making_have_a_bound(void **state)
 {
 	const uint64_t sizes[] = { 1 << 10, 3 << 10, 6 << 10, 40 << 10 };
 	const uint64_t jobs[] = { 8, 5, 2, 2 };	/* of about 1, 3, 6 and 40 MiB */
+	/* the estimate of five is of what they have room for */
+	const uint64_t most[] = { 8 << 20, 16 << 20, 16 << 20, 80 << 20 };
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -262,7 +334,7 @@ static void chunks_in_the_making_have_a_bound(void **state)
 		bytes = estimate(&e, &o) - 2 * chunk;
 		/* beside: heads of slots and side tables, 20 bytes to 1 KiB each, and 1.1 MB */
 		assert_true(bytes >= jobs[i] * chunk);
-		assert_true(bytes <= jobs[i] * chunk + (jobs[i] + 4) * chunk / 16 + 1090000);
+		assert_true(bytes <= most[i] + (jobs[i] + 4) * chunk / 16 + 1090000);
 	}
 }
 
@@ -294,6 +366,11 @@ static void the_estimate_grows_with_everything(void **state)
 		GROWS(o.state_capacity += 100);
 	}
 	GROWS(e.dtype = SDE_FLOAT64);
+	/* also where segments become fewer as they become larger */
+	o.segments = 0;
+	last = estimate(&e, &o);
+	for (int i = 0; i < 40; i++)
+		GROWS(e.trajectories += 8000);
 #undef GROWS
 }
 
@@ -309,7 +386,7 @@ static void info_tells_the_estimate(void **state)
 		o.chunk_size = 8;
 		o.codec = (enum sde_codec)(i + 1);
 		o.threads = (unsigned)i;
-		o.segments = 2 + (unsigned)i;
+		o.segments = i ? 1 + (unsigned)i : 0;
 		o.state_capacity = 100 * (unsigned)i;
 		o.overwrite = 1;
 		assert_int_equal(sde_zarr_storage_create(&storage, "run.zarr", &ensemble, &o, NULL), 0);
@@ -399,6 +476,8 @@ int main(void)
 		cmocka_unit_test(a_run_id_is_kept_in_both_forms),
 		cmocka_unit_test(resume_takes_over_the_stores_metadata),
 		cmocka_unit_test(keepbits_is_kept_and_rounds_unless_it_keeps_all),
+		cmocka_unit_test(small_chunks_on_a_device_get_more_segments),
+		cmocka_unit_test(a_column_has_the_segments_of_its_own_size),
 		cmocka_unit_test(one_ring_is_as_large_as_computed_by_hand),
 		cmocka_unit_test(chunks_in_the_making_have_a_bound),
 		cmocka_unit_test(the_estimate_grows_with_everything),
