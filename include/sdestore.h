@@ -491,9 +491,9 @@ int sde_zarr_storage_repair(const char *path, const struct sde_repair_options *o
 
 /*
  * The memory, in bytes, that a storage with these options will use at most, whatever
- * M is and wherever it is made: ring, encoding buffers, one copy of the last times, and 768 KiB for stacks
- * and the libraries' code. The ring is file-backed: the same bytes are also taken on
- * disk while the run lasts.
+ * M is and wherever it is made: ring, encoding buffers, one copy of the last times,
+ * 32 KiB a thread, and 1 MiB for the libraries' code. The ring is file-backed: the same
+ * bytes are also taken on disk while the run lasts.
  */
 int sde_zarr_memory_estimate(const struct sde_ensemble *ensemble,
 			     const struct sde_zarr_options *options,

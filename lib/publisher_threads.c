@@ -25,6 +25,9 @@
 #define SMALL_JOBS 4
 #define WRITERS 2
 
+/* Of a thread's stack, and what malloc keeps for it, what is touched. */
+#define STACK_BYTES ((uint64_t)32 << 10)
+
 static void wait_until(struct sde__publisher *p, pthread_cond_t *cond, uint64_t when)
 {
 	struct timespec at;
@@ -319,10 +322,12 @@ uint64_t sde__publisher_memory(const struct sde__slot_layout *layout,
 			       const struct sde__codec *codec, unsigned threads)
 {
 	const size_t raw = sde__shard_raw_bytes(layout, codec);
+	const unsigned others = 2 + WRITERS;	/* sealer and syncer */
 
 	return sizeof(struct sde__publisher) +
 	       sde__room_bytes(sde__shard_memory(layout, codec), JOBS_FEW, SDE__JOBS_MAX) +
-	       (uint64_t)threads * ((uint64_t)raw + sde__codec_memory(codec, sde__inner_bytes(&layout->geometry)));
+	       (uint64_t)threads * ((uint64_t)raw + sde__codec_memory(codec, sde__inner_bytes(&layout->geometry))) +
+	       ((uint64_t)threads + others) * STACK_BYTES;
 }
 
 void sde__publisher_stop(struct sde__publisher *p)

@@ -263,9 +263,9 @@ void sde__zarr_config_set_run(struct sde__zarr_config *config, const unsigned ch
 	config->metadata.run[32] = '\0';
 }
 
-/* Measured: the threads' stacks as far as they are used, small tables, and what the process
- * had not yet touched of the code of this library and those it stands on. */
-#define BESIDE ((uint64_t)768 << 10)
+/* Measured: small tables, and what the process had not yet touched of the code of this
+ * library and those it stands on. */
+#define BESIDE ((uint64_t)1 << 20)
 
 /* The most that a ring for these options takes, wherever it lies. */
 static uint64_t ring_memory(const struct sde__zarr_config *config)
