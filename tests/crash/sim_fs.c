@@ -500,6 +500,16 @@ static int unmap(void *ctx, void *base, size_t size)
 	return 0;
 }
 
+/* The sectors from .. to - 1 of the pages in which that memory lies. */
+static void pages_of(const struct sim_inode *inode, const void *address, size_t size, size_t *from,
+		     size_t *to)
+{
+	const size_t offset = (size_t)((const unsigned char *)address - inode->mapped);
+
+	*from = offset / SIM_PAGE * (SIM_PAGE / SIM_SECTOR);
+	*to = (offset + size + SIM_PAGE - 1) / SIM_PAGE * (SIM_PAGE / SIM_SECTOR);
+}
+
 static int sync_map(void *ctx, void *address, size_t size)
 {
 	struct sim *sim = ctx;
@@ -511,9 +521,7 @@ static int sync_map(void *ctx, void *address, size_t size)
 		return -EIO;
 	inode = sim->map[map_at(sim, address)].inode;
 	event(sim, SIM_SYNC_MAP, "", false);
-	from = (size_t)((unsigned char *)address - inode->mapped);
-	to = (from + size + SIM_PAGE - 1) / SIM_PAGE * (SIM_PAGE / SIM_SECTOR);
-	from = from / SIM_PAGE * (SIM_PAGE / SIM_SECTOR);
+	pages_of(inode, address, size, &from, &to);
 	fails = sync_fails(sim);
 	if (fails)
 		sim_inode_lose(inode, from, to);
@@ -524,10 +532,16 @@ static int sync_map(void *ctx, void *address, size_t size)
 
 static int populate(void *ctx, void *address, size_t size)
 {
-	const struct sim *sim = ctx;
+	struct sim *sim = ctx;
+	struct sim_inode *inode;
+	size_t from, to;
 
-	(void)size;
-	return sim->dead ? -EIO : map_at(sim, address) * 0;
+	if (sim->dead)
+		return -EIO;
+	inode = sim->map[map_at(sim, address)].inode;
+	pages_of(inode, address, size, &from, &to);
+	sim_inode_dirty(sim, inode, from, to);
+	return 0;
 }
 
 static int lock(void *ctx, int fd)

@@ -19,7 +19,8 @@
  * a write are two events: the second finds them half done.
  *
  * A failed sync is Linux's: the error is reported once, the pending data will never
- * reach the device unless their page is written again, and the next sync says 0.
+ * reach the device unless their page is written or populated again, and the next sync
+ * says 0.
  * A size reaches it all the same. A directory's operations stay pending: where a
  * journal cannot be written, nothing works any more.
  *

@@ -301,6 +301,16 @@ void sim_inode_lose(struct sim_inode *inode, size_t from, size_t to)
 	settle(inode, from, to, false);
 }
 
+void sim_inode_dirty(struct sim *sim, struct sim_inode *inode, size_t from, size_t to)
+{
+	/* what nothing was lost of is on the device, or pending already */
+	if (!inode->stale)
+		return;
+	sim->sequence++;
+	for (size_t i = from; i < to; i++)
+		add_change(sim, inode, i, sim_image_sector(inode->live, i), 0);
+}
+
 void sim_inode_absorb(struct sim *sim, struct sim_inode *inode)
 {
 	static const unsigned char zeros[SIM_SECTOR];

@@ -80,6 +80,8 @@ void sim_inode_write(struct sim *sim, struct sim_inode *inode, const void *bytes
 void sim_inode_resize(struct sim *sim, struct sim_inode *inode, uint64_t size);
 /* Make the pending changes of sectors from .. to - 1 durable, and sizes. */
 void sim_inode_sync(struct sim_inode *inode, size_t from, size_t to);
+/* Their pages are dirty, whatever they hold: what a failed sync lost is pending again. */
+void sim_inode_dirty(struct sim *sim, struct sim_inode *inode, size_t from, size_t to);
 /* A sync that failed. */
 void sim_inode_lose(struct sim_inode *inode, size_t from, size_t to);
 /* What was written to the mapping since it was last looked at becomes changes. */
