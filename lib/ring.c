@@ -12,11 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SEGMENT_STEM "segment."
 #define SEGMENT_NAME_SIZE 32
 
 static void segment_name(char out[SEGMENT_NAME_SIZE], unsigned segment)
 {
-	snprintf(out, SEGMENT_NAME_SIZE, "segment.%u", segment);
+	snprintf(out, SEGMENT_NAME_SIZE, SEGMENT_STEM "%u", segment);
 }
 
 /* The counters stand 64 bytes apart. */
@@ -70,10 +71,45 @@ static int set_synced(struct sde__ring *ring, uint64_t upto, struct sde_error *e
 	return ret;
 }
 
+/* Bit s of *there: segment s is. */
+static int note_segment(void *there, const char *entry)
+{
+	const size_t stem = sizeof(SEGMENT_STEM) - 1;
+	const bool maybe = !strncmp(entry, SEGMENT_STEM, stem);
+	const unsigned long s = maybe ? strtoul(entry + stem, NULL, 10) : SDE__SEGMENTS_MAX;
+	char name[SEGMENT_NAME_SIZE];
+
+	if (s >= SDE__SEGMENTS_MAX)
+		return 0;
+	segment_name(name, (unsigned)s);
+	if (!strcmp(entry, name))
+		*(uint64_t *)there |= UINT64_C(1) << s;
+	return 0;
+}
+
+/* Those that are there: to ask for each that there may be takes longer than all the rest. */
+static int remove_segments(const struct sde__io *io, int dir, struct sde_error *error)
+{
+	char name[SEGMENT_NAME_SIZE];
+	uint64_t there = 0;
+	int ret = io->list(io->ctx, dir, note_segment, &there);
+
+	if (ret)
+		return sde__fail_why(error, ret, "cannot list 'data/.ring'");
+	for (unsigned s = 0; s < SDE__SEGMENTS_MAX; s++) {
+		if (!(there >> s & 1))
+			continue;
+		segment_name(name, s);
+		ret = io->remove_at(io->ctx, dir, name, false);
+		if (ret && ret != -ENOENT)
+			return sde__fail_why(error, ret, "cannot remove 'data/.ring/%s'", name);
+	}
+	return 0;
+}
+
 int sde__ring_remove_files(const struct sde__io *io, int dir, bool durable,
 			   struct sde_error *error)
 {
-	char name[SEGMENT_NAME_SIZE];
 	int ret;
 
 	ret = io->remove_at(io->ctx, dir, SDE__RING_HEADER_NAME, false);
@@ -84,13 +120,7 @@ int sde__ring_remove_files(const struct sde__io *io, int dir, bool durable,
 	if (ret && ret != -ENOENT)
 		return sde__fail_why(error, ret, "cannot remove 'data/.ring/header'");
 	io->remove_at(io->ctx, dir, SDE__RING_HEADER_NAME ".tmp", false);
-	for (unsigned s = 0; s < SDE__SEGMENTS_MAX; s++) {
-		segment_name(name, s);
-		ret = io->remove_at(io->ctx, dir, name, false);
-		if (ret && ret != -ENOENT)
-			return sde__fail_why(error, ret, "cannot remove 'data/.ring/%s'", name);
-	}
-	return 0;
+	return remove_segments(io, dir, error);
 }
 
 static struct sde__ring *ring_new(const struct sde__io *io, int dir,
