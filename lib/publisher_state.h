@@ -82,6 +82,7 @@ struct sde__publisher {
 	uint64_t partial_begun;		/* the last target that began a partial chunk */
 	uint64_t published_at;		/* ns */
 	uint64_t filled_at[SDE__SEGMENTS_MAX];	/* ns; when chunk k was, at k % that */
+	uint64_t recycled_at[SDE__SEGMENTS_MAX]; /* ns; when a segment's pages were looked at; 0: never */
 	struct sde__pace pace;
 	struct sde_error failure;
 	int failed;			/* atomic; failure.code */

@@ -6,7 +6,7 @@
  *	lock		guards all fields of struct sde__publisher not marked
  *	a job's shard	the workers while MAKING, each its own inner chunk; who has
  *			set `writing` those that are ready; the sealer while SEALING
- *	series		the sealer
+ *	series		the sealer, and recycled_at
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -17,6 +17,9 @@
 #include <string.h>
 
 #define PUBLISH_PERIOD_NS UINT64_C(200000000)
+
+/* The kernel writes back what has been dirty for 30 s, and looks every 5 (sysctl vm). */
+#define RECYCLE_PERIOD_NS UINT64_C(1000000000)
 
 static uint64_t chunk_size(const struct sde__publisher *p)
 {
@@ -289,16 +292,36 @@ static unsigned enter_all(struct sde__publisher *p, struct sde__job **made, unsi
 	return entered;
 }
 
+/*
+ * Make a segment's pages writable again, unless they are: nobody has synced them, and the
+ * kernel does not write back what was made dirty a moment ago. Looking at each page, for a
+ * segment that is used again every 10 ms, costs more than the sync of its file.
+ */
+static int recycle(struct sde__publisher *p, uint64_t chunk, struct sde_error *error)
+{
+	struct sde__ring *ring = p->config.ring;
+	uint64_t *last = &p->recycled_at[chunk % ring->layout.segments];
+	const uint64_t now = sde__publisher_now();
+	int ret;
+
+	/* without threads there is no clock either */
+	if (!p->config.synchronous && *last && now - *last < RECYCLE_PERIOD_NS &&
+	    sde__ring_synced(ring) <= chunk * chunk_size(p))
+		return 0;
+	ret = sde__ring_recycle(ring, chunk, error);
+	*last = ret ? 0 : now;
+	return ret;
+}
+
 /* The segments of the chunks from .. upto - 1, all entered, may be used again. */
 static int release(struct sde__publisher *p, uint64_t from, uint64_t upto, struct sde_error *error)
 {
-	struct sde__ring *ring = p->config.ring;
 	int ret;
 
-	ret = sde__ring_seal(ring, upto * chunk_size(p), p->durable, error);
+	ret = sde__ring_seal(p->config.ring, upto * chunk_size(p), p->durable, error);
 	/* only a matter of speed, but a full disk must not become SIGBUS */
 	for (; from < upto && !ret; from++)
-		ret = sde__ring_recycle(ring, from, error);
+		ret = recycle(p, from, error);
 	return ret;
 }
 

@@ -410,6 +410,38 @@ static void only_small_chunks_on_a_device_have_writers(void **state)
 	}
 }
 
+/* How often segment 0 was made writable, in a run that uses it ten times. */
+static unsigned times_made_writable(enum sde_sync sync)
+{
+	struct sde_zarr_options options = SDE_ZARR_OPTIONS_INIT;
+	static struct fault_io io;
+	const struct sde__zarr_hooks hooks = { .io = &io.io };
+	const double x[10] = { 0 };
+	struct sde_storage *storage;
+
+	fault_io_init(&io);
+	options.chunk_size = T;
+	options.segments = 2;
+	options.sync = sync;
+	options.threads = 1;
+	options.overwrite = 1;
+	assert_int_equal(sde__zarr_create(&storage, PATH, &ensemble, &options, &hooks, NULL), 0);
+	for (unsigned i = 0; i < 20 * T; i++)
+		assert_int_equal(sde_storage_store(storage, i, x, i), 0);
+	assert_int_equal(sde_storage_save(storage), 0);
+	assert_true(io.events < FAULT_IO_EVENTS);
+	assert_int_equal(sde_storage_close(storage), 0);
+	return fault_io_count(&io, "populate", "segment.0");
+}
+
+/* When it was laid, and when it was sealed, unless that was a moment before. */
+static void what_is_writable_is_not_made_so_again(void **state)
+{
+	(void)state;
+	assert_int_equal(times_made_writable(SDE_SYNC_SNAPSHOT), 1 + 10);
+	assert_in_range(times_made_writable(SDE_SYNC_PUBLISH), 1 + 1, 1 + 9);
+}
+
 static void a_reset_publisher_starts_from_what_is_published(void **state)
 {
 	struct bench b;
@@ -1200,6 +1232,7 @@ int main(void)
 		WATCHED_TEST(a_file_that_cannot_be_ended_is_made_again),
 		WATCHED_TEST(a_file_that_is_being_ended_is_left_alone),
 		WATCHED_TEST(only_small_chunks_on_a_device_have_writers),
+		WATCHED_TEST(what_is_writable_is_not_made_so_again),
 		WATCHED_TEST(a_file_that_cannot_be_synced_holds_up_those_behind_it),
 		WATCHED_TEST(a_reset_publisher_starts_from_what_is_published),
 		WATCHED_TEST(pause_waits_for_the_step_under_way),
