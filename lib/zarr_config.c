@@ -89,6 +89,12 @@ static int take_options(struct sde__zarr_config *config, const struct sde_zarr_o
 	return 0;
 }
 
+/* As many as were asked for, or as any ring has. */
+static unsigned least_segments(const struct sde__zarr_config *config)
+{
+	return config->options.segments ? config->options.segments : SEGMENTS_DEFAULT;
+}
+
 static bool may_have_more_segments(const struct sde__zarr_config *config)
 {
 	return !config->options.segments && config->sync != SDE_SYNC_NONE;
@@ -98,10 +104,9 @@ static bool may_have_more_segments(const struct sde__zarr_config *config)
 static int derive_ring(struct sde__zarr_config *config, struct sde_error *error)
 {
 	struct sde__slot_layout *layout = &config->layout;
-	const unsigned asked = config->options.segments;
 	int ret;
 
-	layout->segments = asked ? asked : SEGMENTS_DEFAULT;
+	layout->segments = least_segments(config);
 	ret = sde__slot_layout_derive(layout, error);
 	if (!ret && may_have_more_segments(config))
 		layout->segments = sde__room_count(layout->segment_size, SEGMENTS_DEFAULT,
@@ -111,8 +116,7 @@ static int derive_ring(struct sde__zarr_config *config, struct sde_error *error)
 
 void sde__zarr_config_in_memory(struct sde__zarr_config *config)
 {
-	if (!config->options.segments)
-		config->layout.segments = SEGMENTS_DEFAULT;
+	config->layout.segments = least_segments(config);
 }
 
 /* What follows from the metadata: codec and ring. */
@@ -274,12 +278,13 @@ static uint64_t ring_memory(const struct sde__zarr_config *config)
 
 	return may_have_more_segments(config) ?
 	       sde__room_bytes(segment, SEGMENTS_DEFAULT, SEGMENTS_MOST) :
-	       segment * (config->options.segments ? config->options.segments : SEGMENTS_DEFAULT);
+	       segment * least_segments(config);
 }
 
 uint64_t sde__zarr_config_memory(const struct sde__zarr_config *config)
 {
-	return BESIDE + ring_memory(config) + SDE__RING_HEADER_SIZE + 2 * (uint64_t)config->layout.state_capacity +
+	return BESIDE + ring_memory(config) + SDE__RING_HEADER_SIZE +
+	       2 * (uint64_t)config->layout.state_capacity +
 	       sde__publisher_memory(&config->layout, &config->codec, config->threads);
 }
 

@@ -227,8 +227,9 @@ it_says_how_the_ring_is_written()
 {
 	crashed_store s.zarr 100
 	status 4 sde-inspect s.zarr >page
-	# 3 in memory, 8 on a device
-	grep -E '^  ring        [38] chunks, (mapped|written)$' page
+	chunks=8	# small ones on a device
+	[ "$(stat -f -c %T .)" != tmpfs ] || chunks=3
+	grep -E "^  ring        $chunks chunks, (mapped|written)\$" page
 	status 4 sde-inspect --json s.zarr >j
 	json j 'j["ring_io"] in ("mapped", "written")'
 	printf '\001' | dd of=s.zarr/data/.ring/header bs=1 seek=80 conv=notrunc
@@ -245,7 +246,7 @@ with open("s.zarr/data/.ring/header", "r+b") as file:
     file.write(struct.pack("<I", crc(page[16:160])))
 END
 	status 4 sde-inspect s.zarr >page
-	grep -E '^  ring        [38] chunks, written$' page
+	grep -E "^  ring        $chunks chunks, written\$" page
 	status 4 sde-inspect --json s.zarr >j
 	json j 'j["ring_io"] == "written"' 'j["snapshots"]["committed"] == 10'
 }
